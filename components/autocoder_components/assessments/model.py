@@ -82,7 +82,8 @@ class Target:
     """One server in one configuration file, or the file as a whole (`server` None).
 
     `sha256` is of the file's bytes when it was discovered: a check that finds other bytes reports an error instead of
-    judging a file that nobody asked about. `candidate` carries the text of an inline configuration.
+    judging a file that nobody asked about. `candidate` carries the text of an inline configuration. `problem` says
+    why the file could not be read; every check of such a target ends as an error with this reason.
     """
 
     assessment_id: str
@@ -95,6 +96,7 @@ class Target:
     server: str | None = None
     place: Place = field(default_factory=lambda: Place(""))
     candidate: Candidate | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

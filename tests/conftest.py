@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
+
+# A slow machine is no failure: properties have no deadline. Nothing is kept between runs in the source tree.
+settings.register_profile("autocoder", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("autocoder")
 
 SERVER_SETTINGS = """
 fsync = off                  # the data die with the test session, the server is never killed under a test

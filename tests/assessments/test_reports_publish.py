@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_the_old_file_no_other_and_names_the_cure(disk: Path)
         publish(disk / "report", b"x" * 200_000)
     assert str(disk / "report") in str(caught.value)
     assert (disk / "report").read_text() == "old"
-    assert names(full_disk) == ["report"]
+    assert names(disk) == ["report"]
 
 
 def test_a_missing_folder_a_folder_a_device_and_a_long_name_are_refused_with_the_cure(tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ def plural(number: int, singular: str, plural_form: str | None = None) -> str:
     return f"{number} {singular if number == 1 else plural_form or singular + 's'}"
 
 
+def percent(share: float) -> str:
+    """A share as a whole per cent, never rounded up to 100 % or down to 0 %."""
+    whole = round(share * 100)
+    if whole == 100 and share < 1:
+        whole = 99
+    if whole == 0 and share > 0:
+        whole = 1
+    return f"{whole} %"
+
+
 def moment(text: str) -> datetime:
     """The UTC instant that an ISO 8601 `text` with an offset names. Raises ValueError when it names none."""
     parsed = datetime.fromisoformat(text)

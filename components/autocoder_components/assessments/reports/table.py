@@ -1,0 +1,198 @@
+"""The table of findings that a terminal shows, worst first, and the summary below it.
+
+Wide enough, it is a table; on a narrow terminal each finding is a short block, because five columns of ten characters
+help nobody. Everything that comes out of a configuration file is escaped and cut before it is shown.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from autocoder_components.assessments.model import Assessment, Finding, Outcome, Severity
+from autocoder_components.assessments.reports.order import Facts, facts_of, worst_first
+from autocoder_components.assessments.reports.text import cut, cut_front, percent, plural, visible
+
+TABLE_FROM = 100
+"""Columns from which findings are shown as a table."""
+
+_STYLES = {
+    Severity.CRITICAL: "bold white on red",
+    Severity.HIGH: "bold red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "cyan",
+    Severity.INFO: "dim",
+}
+_ASCII = str.maketrans({"→": "->", "·": "-", "…": "~", "─": "-"})
+_LONGEST = {"message": 400, "remedy": 300, "server": 40, "reason": 300, "rule": 40}
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """An assessment with what every part of the output needs to know of it."""
+
+    assessment: Assessment
+    facts: Facts
+    width: int
+
+
+def show_table(assessment: Assessment, stream: TextIO, *, width: int | None = None) -> None:
+    """Print the findings and the summary to `stream`: coloured on a terminal (unless NO_COLOR is set), plain otherwise.
+
+    What the stream's encoding lacks is written as an escape rather than raised. `width` defaults to the terminal's, or
+    100 columns where there is none.
+    """
+    terminal = stream.isatty()
+    columns = width or (Console(file=stream).width if terminal else TABLE_FROM)
+    text = render_table(assessment, width=columns, color=terminal and "NO_COLOR" not in os.environ)
+    encoding = stream.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII).encode(encoding, errors="backslashreplace").decode(encoding)
+    stream.write(text)
+
+
+def render_table(assessment: Assessment, *, width: int = TABLE_FROM, color: bool = False) -> str:
+    """The findings and the summary as text, no line wider than `width` columns (at least 40).
+
+    The same assessment always gives the same text. With `color` it holds ANSI sequences, all of them ours.
+    """
+    view = _View(assessment, facts_of(assessment), max(width, 40))
+    console = Console(
+        file=io.StringIO(),
+        width=view.width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        ordered = worst_first(assessment.findings)
+        if ordered and view.width >= TABLE_FROM:
+            console.print(_table(view, ordered))
+        elif ordered:
+            for block in _blocks(view, ordered):
+                console.print(block)
+        for line in _summary(view):
+            console.print(line)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _table(view: _View, findings: Iterable[Finding]) -> Table:
+    table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    # A place is only clicked when it stands on one line, so it gets the room it needs, up to four tenths.
+    findings = list(findings)
+    where = max(cell_len(_where(finding, 120)) for finding in findings)
+    server = max(cell_len(_server(finding)) for finding in findings)
+    table.add_column("Severity", no_wrap=True)
+    table.add_column("Where", overflow="fold", width=max(5, min(where, view.width * 4 // 10)))
+    table.add_column("Rule", no_wrap=True)
+    table.add_column("Server", overflow="fold", width=max(6, min(server, 20)))
+    table.add_column("Finding and remedy", overflow="fold", ratio=1, min_width=20)
+    for finding in findings:
+        message = Text(_shown(finding.message, "message"))
+        message.append(f"\n→ {_shown(finding.remedy, 'remedy')}", style="dim")
+        table.add_row(
+            _severity(finding),
+            Text(_where(finding, 120)),
+            _rule(view, finding),
+            Text(_server(finding)),
+            message,
+        )
+    return table
+
+
+def _blocks(view: _View, findings: Iterable[Finding]) -> Iterator[Text | Padding]:
+    for finding in findings:
+        head = _severity(finding)
+        head.append("  ")
+        head.append(_rule(view, finding))
+        yield head
+        yield Text(f"  {_where(finding, view.width - 2)}", overflow="fold")
+        if finding.server is not None:
+            yield Text(f"  server {_server(finding)}", overflow="fold")
+        yield Padding(Text(_shown(finding.message, "message"), overflow="fold"), (0, 0, 0, 2))
+        yield Padding(Text(f"→ {_shown(finding.remedy, 'remedy')}", style="dim", overflow="fold"), (0, 0, 0, 2))
+        yield Text("")
+
+
+def _summary(view: _View) -> Iterator[Text | Padding]:
+    assessment, facts = view.assessment, view.facts
+    score = assessment.score
+    total = sum(score.counts.values())
+    value = "no score" if score.value is None else f"Score {score.value}/100"
+    line = Text(value, style="bold", overflow="fold")
+    judged = f"{facts.judged} of {plural(facts.planned, 'check')}"
+    line.append(
+        f" · coverage {percent(score.coverage)} ({judged}) · rules {visible(score.rule_pack)}", style="not bold"
+    )
+    yield line
+    found = ", ".join(f"{score.counts.get(severity, 0)} {severity}" for severity in Severity)
+    yield Text(f"{plural(total, 'finding')}: {found}" if total else "No findings.", overflow="fold")
+    if facts.waived:
+        yield Text(f"{plural(len(facts.waived), 'finding')} waived, not counted", overflow="fold")
+    if assessment.baseline is not None:
+        yield Text(f"{len(facts.new)} new since {_shown(assessment.baseline, 'reason')}", overflow="fold")
+    yield Text(f"{plural(facts.servers, 'server')} in {plural(facts.files, 'file')}", overflow="fold")
+    if facts.not_judged:
+        yield Text("")
+        yield Text(f"Without a verdict ({len(facts.not_judged)})", style="bold")
+        for outcome in facts.not_judged:
+            yield Padding(_not_judged(outcome), (0, 0, 0, 2))
+
+
+def _not_judged(outcome: Outcome) -> Text:
+    line = Text(f"{outcome.status}: ", style="bold red" if outcome.status == "error" else "bold", overflow="fold")
+    target = outcome.target
+    where = "the whole assessment" if target is None else cut_front(visible(target.file), 120)
+    server = (
+        f" server {cut(visible(target.server), _LONGEST['server'])}" if target and target.server is not None else ""
+    )
+    reason = _shown(outcome.reason or "no reason given", "reason")
+    line.append(f"{where}{server} ({outcome.kind}): {reason}", style="not bold default")
+    return line
+
+
+def _severity(finding: Finding) -> Text:
+    return Text(finding.severity.upper(), style=_STYLES[finding.severity])
+
+
+def _rule(view: _View, finding: Finding) -> Text:
+    rule = Text(_shown(finding.rule, "rule"))
+    if finding.fingerprint in view.facts.waived:
+        rule.append(" waived", style="dim")
+    elif finding.fingerprint in view.facts.new:
+        rule.append(" new", style="bold magenta")
+    return rule
+
+
+def _where(finding: Finding, most: int) -> str:
+    """`file:line` in at most `most` cells; of a long path the front goes, for its end says more."""
+    line = f":{finding.place.line}"
+    file = visible(finding.place.file) or "(request)"
+    while cell_len(file) + len(line) > most:
+        file = cut_front(file, len(file) - 1)
+    return file + line
+
+
+def _server(finding: Finding) -> str:
+    return "-" if finding.server is None else _shown(finding.server, "server")
+
+
+def _shown(text: str, kind: str) -> str:
+    return cut(visible(text), _LONGEST[kind])

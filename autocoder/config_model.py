@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Final, get_origin
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, create_model
 
@@ -81,3 +81,18 @@ def _import_type(value: Any, info: ValidationInfo) -> Any:
     if find is None:
         raise ValueError("give the type itself")
     return find(value)
+
+
+def payload_type_bindings(component: Any, root: type) -> dict[Any, Any]:
+    """What the fields annotated `type[T]` of a component say about its TypeVars."""
+    owner = type(component)
+    found: dict[Any, Any] = {}
+    for base in reversed(owner.__mro__):
+        if base is root or not issubclass(base, root):
+            continue
+        for name in vars(base).get("__annotations__", {}):
+            if name in component.__dict__:
+                hint = _hint(base, name, owner._locals)
+                if get_origin(hint) is type and isinstance(get_args(hint)[0], typing.TypeVar):
+                    found[get_args(hint)[0]] = getattr(component, name)
+    return found

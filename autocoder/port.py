@@ -150,9 +150,10 @@ def type_variables(hint: Any) -> set[Any]:
 
 
 def bind(hint: Any, given: Any, bindings: dict[Any, Any]) -> None:
-    """Learn from a produced type what the TypeVars of an input's hint stand for; the first to say so wins."""
+    """Learn from a produced type what the TypeVars of an input's hint stand for; different ones make a union."""
     if isinstance(hint, typing.TypeVar):
-        bindings.setdefault(hint, given)
+        known = bindings.get(hint, given)
+        bindings[hint] = known if fits(given, known) else given if fits(known, given) else Union[known, given]
         return
     inner, arguments = get_args(hint), get_args(given)
     if inner and len(inner) == len(arguments):

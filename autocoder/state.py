@@ -83,6 +83,12 @@ class Cell(Generic[T]):
                 self._values[key] = value
         self._undo.clear()
 
+    def reset(self) -> None:
+        """Forget everything: a run begins."""
+        self._values.clear()
+        self._undo.clear()
+        self._touched.clear()
+
     def take_changes(self) -> dict[str, Any]:
         """What changed since the last call, by key; `MISSING` values were cleared. Called where a barrier passes."""
         changes = {key: self._values.get(key, MISSING) for key in self._touched}

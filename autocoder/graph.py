@@ -1,0 +1,104 @@
+"""What a pipeline compiles to: nodes with resolved types, edges, regions and stages. Plain frozen data.
+
+Running, drawing, planning and checking all read this and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autocoder.component import Component, RunIn
+from autocoder.contract import Contract
+from autocoder.declaration import ChannelOptions, CommitPolicy, ErrorPolicy
+from autocoder.errors import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A component in its place: its instance, its ports with the types they carry here, and how it is run."""
+
+    name: str
+    use: str
+    component: Component
+    contract: Contract
+    ins: Mapping[str, Any]
+    outs: Mapping[str, Any]
+    on_error: ErrorPolicy
+    on_error_declared: bool
+    concurrency: int
+    ordered: bool
+    run_in: RunIn
+    place: Place
+
+    @property
+    def kind(self) -> str:
+        return self.contract.kind
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a plain function of a message, so that it may run inside its neighbour's loop."""
+        return self.kind != "source" and self.run_in == "loop" and not self.contract.is_async
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One output port feeding one input port."""
+
+    source: str
+    output: str
+    target: str
+    port: str
+    options: ChannelOptions
+    type: Any
+    place: Place
+
+    def __str__(self) -> str:
+        return f"{self.source}.{self.output} -> {self.target}.{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Components that run in one task: the head takes from channels, the others are fused behind it, in order."""
+
+    head: str
+    components: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The components joined by in-memory channels: what commits together."""
+
+    name: str
+    components: tuple[str, ...]
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A compiled pipeline; `nodes` are in topological order."""
+
+    name: str
+    description: str
+    nodes: Mapping[str, Node]
+    edges: tuple[Edge, ...]
+    regions: tuple[Region, ...]
+    commit: CommitPolicy
+    secrets: frozenset[str] = frozenset()
+
+    def into(self, name: str) -> Iterator[Edge]:
+        """The edges that end at a component."""
+        return (edge for edge in self.edges if edge.target == name)
+
+    def out_of(self, name: str) -> Iterator[Edge]:
+        """The edges that start at a component."""
+        return (edge for edge in self.edges if edge.source == name)
+
+    def is_fused(self, edge: Edge) -> bool:
+        """Whether an edge is a call inside one task rather than a channel."""
+        return any(
+            edge.source in stage.components and edge.target in stage.components
+            for region in self.regions
+            for stage in region.stages
+        )

@@ -1,0 +1,253 @@
+"""The pipeline as its user holds it: built from YAML or in Python, compiled, run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, overload
+
+import anyio
+from anyio.abc import TaskStatus
+from typing_extensions import Self, TypeVar
+
+from autocoder.compile import compile_graph
+from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
+from autocoder.contract import IN, OUT
+from autocoder.database import Database, open_database
+from autocoder.declaration import (
+    ChannelOptions, CommitPolicy, ComponentDeclaration, Connection, ErrorPolicy, PipelineDeclaration,
+)
+from autocoder.errors import ConfigurationError, ForcedStop, PipelineError, Place, Problem, UsageError, describe
+from autocoder.graph import Graph
+from autocoder.loading import load_pipeline
+from autocoder.masking import Redactor
+from autocoder.port import Out
+from autocoder.registry import Registry
+from autocoder.runtime.failures import DeadLetter
+from autocoder.runtime.region import Epoch
+from autocoder.runtime.run import Run
+from autocoder.summary import RunSummary
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+TOut = TypeVar("TOut")
+
+
+class Outlet(Generic[T_co]):
+    """One output of a component in a pipeline, to be given to what takes from it."""
+
+    def __init__(self, component: str, output: str | None) -> None:
+        self.component = component
+        self.output = output
+
+    @overload
+    def port(self, output: Out[T]) -> Outlet[T]: ...
+    @overload
+    def port(self, output: str) -> Outlet[Any]: ...
+    def port(self, output: Out[Any] | str) -> Outlet[Any]:
+        """A named output of a splitter: `triaged.port(Triage.urgent)`."""
+        return Outlet(self.component, output if isinstance(output, str) else output.name)
+
+    def __repr__(self) -> str:
+        return f"<Outlet {self.component}{'.' + self.output if self.output else ''}>"
+
+
+class Pipeline:
+    """A pipeline. Build it with `from_yaml`, or with `add`; then `run`, or `await run_async` inside an event loop."""
+
+    def __init__(
+        self, name: str, *, description: str = "", every: float = 0.1, messages: int = 10_000
+    ) -> None:
+        place = Place(f"<pipeline {name}>")
+        self._declaration = PipelineDeclaration(
+            name, (), CommitPolicy(every, messages), description=description, place=place
+        )
+        self._problems: list[Problem] = []
+        self._run: Run | None = None
+
+    @classmethod
+    def from_yaml(
+        cls, source: str | Path, *, environ: Mapping[str, str] | None = None, registry: Registry | None = None,
+        allowed: Sequence[str] = (), overrides: Any = None,
+    ) -> Self:
+        """A pipeline from YAML text or from the file at a Path.
+
+        `environ` answers `${VAR}` (default: the process's environment); `allowed` are module prefixes that `use:` may name
+        beyond the pipeline's own folder and the project. Raises ConfigurationError with every problem at once.
+        """
+        declaration, problems = load_pipeline(
+            source, registry=registry or Registry.installed(), environ=os.environ if environ is None else environ,
+            allowed=allowed, overrides=overrides,
+        )
+        if declaration is None:
+            raise ConfigurationError(problems)
+        pipeline = cls.__new__(cls)
+        pipeline._declaration, pipeline._problems, pipeline._run = declaration, problems, None
+        pipeline.compile()
+        return pipeline
+
+    @property
+    def name(self) -> str:
+        return self._declaration.name
+
+    @property
+    def declaration(self) -> PipelineDeclaration:
+        """What was written, as plain data."""
+        return self._declaration
+
+    @overload
+    def add(self, name: str, component: Source[TOut], /, **options: Any) -> Outlet[TOut]: ...
+    @overload
+    def add(self, name: str, component: Transformer[T, TOut], /, *, after: Outlet[T] | Sequence[Outlet[T]], **options: Any) -> Outlet[TOut]: ...
+    @overload
+    def add(self, name: str, component: Splitter[T], /, *, after: Outlet[T] | Sequence[Outlet[T]], **options: Any) -> Outlet[Any]: ...
+    @overload
+    def add(self, name: str, component: Merger[TOut], /, *, after: Mapping[str, Outlet[Any] | Sequence[Outlet[Any]]], **options: Any) -> Outlet[TOut]: ...
+    @overload
+    def add(self, name: str, component: Sink[T], /, *, after: Outlet[T] | Sequence[Outlet[T]], **options: Any) -> None: ...
+    def add(  # noqa: PLR0913  the component's place, as in YAML
+        self, name: str, component: Component, /, *, after: Any = (),
+        channel: ChannelOptions = ChannelOptions(), on_error: ErrorPolicy | None = None,
+        concurrency: int | None = None, ordered: bool | None = None, run_in: RunIn | None = None,
+    ) -> Outlet[Any] | None:
+        """Add a named component behind the outlets it takes from; returns its outlet (None for a sink).
+
+        A merger takes a mapping from its input names to outlets. The options are those of a component in YAML.
+        """
+        if any(each.name == name for each in self._declaration.components):
+            raise UsageError(f"pipeline {self.name!r} has a component {name!r} already; give this one another name")
+        place = replace(self._declaration.place, line=0)
+        inputs: Mapping[str, Any] = after if isinstance(after, Mapping) else {IN: after}
+        connections = tuple(
+            Connection(port, outlet.component, outlet.output, channel, place)
+            for port, outlets in inputs.items() for outlet in _outlets(outlets)
+        )
+        declared = ComponentDeclaration(
+            name, type(component).__qualname__, type(component), component, connections, on_error=on_error,
+            concurrency=concurrency, ordered=ordered, run_in=run_in, place=place,
+        )
+        self._declaration = replace(self._declaration, components=(*self._declaration.components, declared))
+        if isinstance(component, Sink):
+            return None
+        return Outlet(name, None if isinstance(component, Splitter) else OUT)
+
+    def compile(self) -> Graph:
+        """The compiled graph; raises ConfigurationError with every problem at once."""
+        problems = list(self._problems)
+        graph = compile_graph(self._declaration, problems)
+        if graph is None:
+            raise ConfigurationError(problems)
+        return graph
+
+    def run(self, *, database: str | None = None) -> RunSummary:
+        """Run to the end and return a summary; raises what stopped the pipeline. Not for use inside an event loop."""
+        return anyio.run(lambda: self.run_async(database=database))
+
+    async def run_async(
+        self, *, database: str | None = None, signals: bool = False,
+        on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
+    ) -> RunSummary:
+        """As `run`, inside a running event loop.
+
+        Without `database` (an SQLAlchemy URL without the driver) nothing is kept. With `signals` (main thread only) the
+        first SIGTERM or SIGINT drains the pipeline and the second stops it by force, raising ForcedStop.
+        """
+        if self._run is not None:
+            raise UsageError(f"pipeline {self.name!r} is running already; build another one to run it twice at once")
+        graph = self.compile()
+        _refuse_unsupported(graph, database)
+        async with AsyncExitStack() as stack:
+            opened = await stack.enter_async_context(open_database(database)) if database is not None else None
+            self._run = Run(
+                graph, commit=_committer(graph, opened), redactor=Redactor(graph.secrets), on_dead_letter=on_dead_letter
+            )
+            try:
+                return await (_with_signals(self._run) if signals else self._run())
+            finally:
+                self._run = None
+
+    def drain(self) -> None:
+        """Stop reading; what was read is finished and committed, then `run_async` returns. From the same event loop."""
+        if self._run is not None:
+            self._run.drain()
+
+    @property
+    def progress(self) -> RunSummary | None:
+        """The counts of the run at hand, or None when there is none."""
+        return self._run.summary() if self._run is not None else None
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name} {len(self._declaration.components)} components>"
+
+
+def _outlets(given: Any) -> Iterable[Outlet[Any]]:
+    return (given,) if isinstance(given, Outlet) else given
+
+
+def _refuse_unsupported(graph: Graph, database: str | None) -> None:
+    problems = [
+        Problem(edge.place, f"the channel {edge} is durable", cure="durable channels are not available yet; leave `durable` out")
+        for edge in graph.edges if edge.options.durable
+    ]
+    if database is None:
+        problems += [
+            Problem(
+                node.place, f"sink {node.name!r} writes to the pipeline's own database, and this run has none",
+                cure="run it with --database sqlite:///FILE (in Python: run(database=...))",
+            )
+            for node in graph.nodes.values() if node.contract.transactional
+        ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _committer(graph: Graph, database: Database | None) -> Callable[[Epoch], Awaitable[None]]:
+    async def commit(epoch: Epoch) -> None:
+        if database is None or not epoch.statements:
+            return
+        async with database.transaction() as connection:
+            for name, statement in epoch.statements:
+                try:
+                    await connection.execute(statement.statement, list(statement.rows) or None)
+                except Exception as error:
+                    raise PipelineError(graph.name, name, "write", _said(error)) from error
+
+    return commit
+
+
+def _said(error: Exception) -> str:
+    """What the database said, without the statement and its parameters: these hold payloads."""
+    return describe(getattr(error, "orig", None) or error)
+
+
+async def _with_signals(run: Run) -> RunSummary:
+    """Drain on the first SIGTERM or SIGINT, stop by force on the second."""
+    stopped: list[signal.Signals] = []
+
+    async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            task_status.started()
+            async for number in received:
+                stopped.append(number)
+                if len(stopped) > 1:
+                    scope.cancel()
+                    return
+                run.drain()
+
+    summary: RunSummary | None = None
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            await tasks.start(listen, scope)
+            summary = await run()
+        tasks.cancel_scope.cancel()
+    if summary is None:
+        forced = ForcedStop(f"stopped by force by a second {stopped[-1].name}; what was not committed will be done again")
+        forced.exit_code = 128 + stopped[-1]
+        raise forced
+    return summary
+
+

@@ -1,0 +1,198 @@
+"""The ways to call a handler that is not a plain function on the loop: awaited, in a thread, in another process."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import multiprocessing
+import multiprocessing.util
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from autocoder.errors import describe
+from autocoder.handler import Shape
+from autocoder.runtime.failures import class_names
+from autocoder.runtime.pool_stage import Attempt, Result
+from autocoder.runtime.unit import Worker
+
+
+def awaited(worker: Worker) -> Attempt:
+    """An `async def` handler: one message a call."""
+
+    async def attempt(port: str, items: list[Any]) -> list[Result]:
+        return [await _one(worker, port, item) for item in items]
+
+    return attempt
+
+
+async def _one(worker: Worker, port: str, item: Any) -> Result:
+    worker.begin(item)
+    try:
+        result = worker.call(port, item)
+        if hasattr(result, "__aiter__"):
+            given: list[Any] = [payload async for payload in result]
+        else:
+            if hasattr(result, "__await__"):
+                result = await result
+            given = list(result) if worker.shape(port) is Shape.MANY else worker.listed(port, result)
+        return worker.checked(item, given)
+    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        worker.rollback()
+        return error
+
+
+def awaited_batch(worker: Worker) -> Attempt:
+    """An `async def process_batch`: the whole slot in one call; where that fails, its messages singly."""
+
+    async def attempt(port: str, items: list[Any]) -> list[Result]:
+        worker.begin(None)
+        try:
+            given = list(await worker.component.process_batch(worker.payloads(items)))
+        except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+            worker.rollback()
+            if len(items) == 1:
+                return [error]
+            return [result for item in items for result in await attempt(port, [item])]
+        return [worker.traced_batch(items, given), *([()] * (len(items) - 1))]
+
+    return attempt
+
+
+def threaded(worker: Worker) -> Attempt:
+    """A plain handler in worker threads, as many as its concurrency."""
+    limiter = anyio.CapacityLimiter(worker.node.concurrency)
+
+    def run(port: str, items: list[Any]) -> list[Result]:
+        return [_caught(worker, port, item) for item in items]
+
+    async def attempt(port: str, items: list[Any]) -> list[Result]:
+        return await anyio.to_thread.run_sync(run, port, items, limiter=limiter, abandon_on_cancel=True)
+
+    return attempt
+
+
+def _caught(worker: Worker, port: str, item: Any) -> Result:
+    try:
+        return worker.one(port, item)
+    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        return error
+
+
+class RemoteError(Exception):
+    """What a handler raised in another process: its class and text, since the object itself may not travel."""
+
+    def __init__(self, text: str, class_names: Sequence[str]) -> None:
+        super().__init__(text, class_names)
+        self.text = text
+        self.class_names = tuple(class_names)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Processes:
+    """Plain handlers in worker processes; each worker opens a copy of the component and closes it when it ends."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._threads = anyio.CapacityLimiter(worker.node.concurrency)
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        component = self._worker.component
+        kind = type(component)
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        return ProcessPoolExecutor(
+            self._worker.node.concurrency, multiprocessing.get_context("spawn"), _open_worker,
+            (list(sys.path), kind.__module__, file, kind.__qualname__, dict(component.__dict__)),
+        )
+
+    async def attempt(self, port: str, items: list[Any]) -> list[Result]:
+        """Call the handler in a process; a message that kills its process fails, and the others are given again."""
+        pool = self._pool
+        try:
+            results = await anyio.to_thread.run_sync(
+                lambda: pool.submit(_work, port, self._worker.payloads(items)).result(),
+                limiter=self._threads, abandon_on_cancel=True,
+            )
+        except BrokenProcessPool:
+            if pool is self._pool:
+                self._pool = self._start()
+            if len(items) == 1:
+                return [RemoteError("the worker process died while it handled this message", ("BrokenProcessPool", "Exception"))]
+            return [result for item in items for result in await self.attempt(port, [item])]
+        except Exception as error:  # noqa: BLE001  a payload or result that cannot be pickled
+            return [error] * len(items)
+        return [self._result(item, result) for item, result in zip(items, results, strict=True)]
+
+    def _result(self, item: Any, result: Any) -> Result:
+        if isinstance(result, RemoteError):
+            return result
+        try:
+            return self._worker.checked(item, result)
+        except TypeError as error:
+            return error
+
+    async def close(self) -> None:
+        """End the worker processes; each closes its component first."""
+        await anyio.to_thread.run_sync(lambda: self._pool.shutdown(cancel_futures=True), abandon_on_cancel=True)
+
+
+_here: dict[str, Any] = {}
+
+
+def _open_worker(path: list[str], module: str, file: str | None, name: str, state: dict[str, Any]) -> None:
+    """In the worker process: import the class, rebuild the component, open it, and see to it that it is closed."""
+    sys.path[:] = path
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        if file is None:
+            raise
+        spec = importlib.util.spec_from_file_location(module, file)
+        if spec is None or spec.loader is None:
+            raise
+        found = importlib.util.module_from_spec(spec)
+        sys.modules[module] = found
+        spec.loader.exec_module(found)
+    kind: Any = found
+    for part in name.split("."):
+        kind = getattr(kind, part)
+    component = kind.__new__(kind)
+    component.__dict__.update(state)
+    portal = anyio.from_thread.start_blocking_portal()
+    call = portal.__enter__().call
+    call(component.open)
+    handler = kind.contract().handlers.get("in")
+    _here.update(component=component, handler=handler)
+
+    def close() -> None:
+        call(component.close)
+        portal.__exit__(None, None, None)
+
+    multiprocessing.util.Finalize(None, close, exitpriority=100)
+
+
+def _work(port: str, payloads: list[Any]) -> list[Any]:
+    component, handler = _here["component"], _here["handler"]
+    results: list[Any] = []
+    for payload in payloads:
+        try:
+            if handler is None:
+                results.append(list(component.process_batch([payload])))
+                continue
+            given = component.process(payload)
+            if handler.shape is Shape.MANY:
+                results.append(list(given))
+            else:
+                results.append([] if given is None and handler.shape is Shape.OPTIONAL else [given])
+        except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+            results.append(RemoteError(describe(error), class_names(type(error))))
+    return results

@@ -1,0 +1,270 @@
+"""An in-memory channel: lists of payloads and the markers between them, from one output to one input.
+
+What travels is a list, never a single payload: payloads put one after the other are taken together, so that a source that
+yields them singly costs no more than one that yields many. Putting never waits; the producer waits for room between two
+pieces of work. Knows nothing of components.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+import anyio
+
+from autocoder.message import END, Barrier, End, Traced
+
+DEFAULT_CAPACITY: Final = 1024
+PRIORITY_BATCH: Final = 16
+Item = list[Any] | Barrier | End
+
+
+class Channel:
+    """Holds at most about `capacity` messages; what does not fit waits with the producer, or is dropped and counted.
+
+    `order_by` (priority order) gives the rank of a payload, lowest first; it reorders what waits here, between two markers.
+    """
+
+    __slots__ = ("_items", "_room", "capacity", "dropped", "limitless", "name", "on_full", "order_by", "size", "taken", "wake")
+
+    def __init__(
+        self, name: str, *, capacity: int = DEFAULT_CAPACITY, on_full: str = "block",
+        order_by: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.capacity = capacity
+        self.on_full = on_full
+        self.order_by = order_by
+        self.size = 0
+        self.taken = 0
+        self.dropped = 0
+        self.limitless = False
+        self.wake: Callable[[], None] = _nobody
+        self._items: deque[Item] = deque()
+        self._room: anyio.Event | None = None
+
+    def put(self, payloads: Sequence[Any]) -> None:
+        """Append payloads (copied: the same list may go to several channels) and wake the consumer."""
+        if self.on_full != "block" and self.size + len(payloads) > self.capacity:
+            payloads = self._drop(payloads)
+        if not payloads:
+            return
+        last = self._items[-1] if self._items else None
+        if type(last) is list:
+            last.extend(payloads)
+        else:
+            self._items.append(list(payloads))
+        self.size += len(payloads)
+        self.wake()
+
+    def mark(self, marker: Barrier | End) -> None:
+        """Append a marker; markers take no room and are never dropped."""
+        self._items.append(marker)
+        self.wake()
+
+    @property
+    def full(self) -> bool:
+        """Whether the producer should wait before it does more work."""
+        return self.size >= self.capacity and self.on_full == "block" and not self.limitless
+
+    async def room(self) -> None:
+        """Wait until the channel is not full."""
+        while self.full:
+            if self._room is None:
+                self._room = anyio.Event()
+            await self._room.wait()
+
+    def open_gates(self, limitless: bool) -> None:
+        """While its consumer waits for a barrier that stands behind the producer's work, capacity does not count."""
+        self.limitless = limitless
+        self._tell_producer()
+
+    def next_is_marker(self) -> bool:
+        return bool(self._items) and type(self._items[0]) is not list
+
+    def take(self) -> Item | None:
+        """The oldest list or marker, or None."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        if type(item) is list:
+            if self.order_by is not None:
+                item = self._foremost(item)
+            self.size -= len(item)
+            self.taken += len(item)
+            if self._room is not None:
+                self._tell_producer()
+        return item
+
+    def _foremost(self, item: list[Any]) -> list[Any]:
+        """The few that go first; the others stay, so that what arrives meanwhile may still overtake them."""
+        item.sort(key=self.order_by)
+        if len(item) > PRIORITY_BATCH:
+            self._items.appendleft(item[PRIORITY_BATCH:])
+        return item[:PRIORITY_BATCH]
+
+    def _tell_producer(self) -> None:
+        if self._room is not None and not self.full:
+            self._room.set()
+            self._room = None
+
+    def _drop(self, payloads: Sequence[Any]) -> Sequence[Any]:
+        room = max(0, self.capacity - self.size)
+        if self.on_full == "drop_newest":
+            self.dropped += len(payloads) - min(room, len(payloads))
+            return payloads[:room]
+        keep = payloads[-self.capacity:]
+        self.dropped += len(payloads) - len(keep)
+        excess = self.size + len(keep) - self.capacity
+        for item in self._items:
+            if excess <= 0:
+                break
+            if type(item) is list:
+                cut = min(excess, len(item))
+                del item[:cut]
+                self.size -= cut
+                self.dropped += cut
+                excess -= cut
+        return keep
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.name} {self.size}/{self.capacity}>"
+
+
+def _nobody() -> None:
+    """Woken before a consumer is attached."""
+
+
+def ranking(key: str) -> Callable[[Any], Any]:
+    """The rank of a payload by one of its fields; a traced payload is looked into."""
+
+    def rank(item: Any) -> Any:
+        payload = item.payload if type(item) is Traced else item
+        return (itemgetter if isinstance(payload, dict) else attrgetter)(key)(payload)
+
+    return rank
+
+
+class PortEnd:
+    """Given by an intake once, when every channel of a port has ended."""
+
+    __slots__ = ("port",)
+
+    def __init__(self, port: str) -> None:
+        self.port = port
+
+
+class Intake:
+    """The channels that feed one stage: gives their lists as they come, aligns their barriers, counts their ends.
+
+    After the barrier on one channel, that channel waits until all others delivered theirs (an ended one counts as
+    aligned). `holds(port)` leaves the messages of a port where they are; to reach a barrier behind held messages, these are
+    set aside here, as part of the port, and given once the port is let go.
+    """
+
+    def __init__(self, channels: Sequence[tuple[str, Channel]], holds: Callable[[str], bool] | None = None) -> None:
+        self._channels = list(channels)
+        self._holds = holds
+        self._aside: dict[str, deque[list[Any]]] = {port: deque() for port, _ in channels}
+        self._aligned: dict[Channel, Barrier] = {}
+        self._open = {channel for _, channel in channels}
+        self._ports_told: set[str] = set()
+        self._event: anyio.Event | None = None
+        self._turn = 0
+        self._moved = False
+        for _, channel in channels:
+            channel.wake = self.wake
+
+    def wake(self) -> None:
+        """Something arrived (or a stage has other work to look at)."""
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    async def wait(self) -> None:
+        """Wait until something arrives."""
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+
+    async def take(self) -> tuple[str, list[Any]] | Barrier | PortEnd | End:
+        """The next piece of work: payloads with their port, an aligned barrier, the end of a port, or of everything."""
+        while True:
+            found = self.take_nowait()
+            if found is not None:
+                return found
+            await self.wait()
+
+    def take_nowait(self) -> tuple[str, list[Any]] | Barrier | PortEnd | End | None:
+        """As `take`, but None where there is nothing to do yet."""
+        while True:
+            self._moved = False
+            for offset in range(len(self._channels)):
+                at = (self._turn + offset) % len(self._channels)
+                port, channel = self._channels[at]
+                found = self._from(port, channel)
+                if found is not None:
+                    self._turn = at + 1
+                    return found
+            told = self._aligned_barrier() or self._end_of_port() or self._end()
+            if told is not None or not self._moved:
+                return told
+
+    def _from(self, port: str, channel: Channel) -> tuple[str, list[Any]] | None:
+        held = self._holds is not None and self._holds(port)
+        if not held and self._aside[port]:
+            return port, self._aside[port].popleft()
+        if channel in self._aligned or channel not in self._open:
+            return None
+        if held and not channel.next_is_marker():
+            if self._aligned:
+                self._set_aside(port, channel)
+            if not channel.next_is_marker():
+                return None
+        item = channel.take()
+        if item is None:
+            return None
+        if type(item) is list:
+            return (port, item) if item else self._from(port, channel)
+        self._moved = True
+        if isinstance(item, Barrier):
+            self._aligned[channel] = item
+            channel.open_gates(limitless=False)
+        else:
+            self._open.discard(channel)
+        return None
+
+    def _set_aside(self, port: str, channel: Channel) -> None:
+        channel.open_gates(limitless=True)
+        while not channel.next_is_marker():
+            item = channel.take()
+            if type(item) is not list:
+                return
+            self._aside[port].append(item)
+
+    def _aligned_barrier(self) -> Barrier | None:
+        if self._aligned and self._open <= self._aligned.keys():
+            barrier = max(self._aligned.values(), key=lambda each: each.epoch)
+            self._aligned.clear()
+            return barrier
+        return None
+
+    def _end_of_port(self) -> PortEnd | None:
+        for port, _ in self._channels:
+            if port not in self._ports_told and not self._aside[port]:
+                if all(channel not in self._open for name, channel in self._channels if name == port):
+                    self._ports_told.add(port)
+                    return PortEnd(port)
+        return None
+
+    def _end(self) -> End | None:
+        done = not self._open and len(self._ports_told) == len(self._aside)
+        return END if done else None
+
+    def pending(self) -> int:
+        """Messages that wait here."""
+        return sum(channel.size for _, channel in self._channels) + sum(
+            len(each) for lists in self._aside.values() for each in lists
+        )

@@ -1,0 +1,171 @@
+"""A stage whose head has many calls in flight: async handlers, threads, processes.
+
+Each call is a slot. Outputs leave in the order of the slots (`ordered`) or as they come. A barrier does not wait for
+calls in flight: what entered the component and has not left it belongs to the snapshot of its input port.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from autocoder.message import Barrier, End
+from autocoder.runtime.channel import Intake, PortEnd
+from autocoder.runtime.stage import Epochs, Stage, drive
+from autocoder.runtime.unit import CHUNK, Worker
+
+Result = Sequence[Any] | Exception
+Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
+
+
+class Slot:
+    """Messages given to one call, and once it returned what each of them gave."""
+
+    __slots__ = ("done", "given", "items", "port")
+
+    def __init__(self, port: str, items: list[Any]) -> None:
+        self.port = port
+        self.items = items
+        self.given: list[Any] = []
+        self.done = False
+
+
+class PoolStage(Stage):
+    """Feeds slots to at most `concurrency` callers and emits what comes back.
+
+    At most twice as many slots exist as calls may be in flight, so that one slow call at the head of an ordered stage holds
+    back a bounded number of results.
+    """
+
+    head: Worker
+
+    def __init__(self, head: Worker, intake: Intake, epochs: Epochs, attempt: Attempt, *, slot_size: int | None) -> None:
+        super().__init__(head, intake, epochs)
+        self._attempt = attempt
+        self._slot_size = slot_size or 1
+        self._adapts = slot_size is None
+        self._callers = head.node.concurrency
+        self._ordered = head.node.ordered
+        self._slots: deque[Slot] = deque()
+        self._todo: deque[Slot] = deque()
+        self._finished: deque[Slot] = deque()
+        self._markers: deque[Barrier | PortEnd | End] = deque()
+        self._idle: list[anyio.Event] = []
+        self._started = 0
+        self._emit = anyio.Event()
+        self._free = anyio.Event()
+        self._count = 0
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._emit_all, tasks)
+            while True:
+                work = await self.intake.take()
+                if isinstance(work, Barrier | PortEnd | End):
+                    self._markers.append(work)
+                    self._emit.set()
+                    if isinstance(work, End):
+                        break
+                    continue
+                port, batch = work
+                self.head.taken += len(batch)
+                at = 0
+                while at < len(batch):
+                    await self._room_for_slot()
+                    slot = Slot(port, batch[at : at + self._slot_size])
+                    at += len(slot.items)
+                    self._give(tasks, slot)
+
+    def _give(self, tasks: TaskGroup, slot: Slot) -> None:
+        self._count += 1
+        if self._ordered:
+            self._slots.append(slot)
+        self._todo.append(slot)
+        if self._idle:
+            self._idle.pop().set()
+        elif self._started < self._callers:
+            self._started += 1
+            tasks.start_soon(self._call)
+
+    async def _room_for_slot(self) -> None:
+        while self._count >= 2 * self._callers:
+            self._free = anyio.Event()
+            await self._free.wait()
+
+    async def _call(self) -> None:
+        """One caller: takes slots for as long as the stage lives."""
+        while True:
+            while not self._todo:
+                event = anyio.Event()
+                self._idle.append(event)
+                await event.wait()
+            slot = self._todo.popleft()
+            started = anyio.current_time()
+            results = await self._attempt(slot.port, slot.items)
+            if self._adapts:
+                self._adapt(anyio.current_time() - started, len(slot.items))
+            for item, result in zip(slot.items, results, strict=True):
+                slot.given.extend(await self._recover(slot.port, item, result) if isinstance(result, Exception) else result)
+            slot.done = True
+            if not self._ordered:
+                self._finished.append(slot)
+            self._emit.set()
+
+    def _adapt(self, seconds: float, size: int) -> None:
+        """Between a task switch for every message and a slot that holds its messages for long: 5 to 20 ms a slot."""
+        if seconds < 0.005 and size == self._slot_size:
+            self._slot_size = min(2 * self._slot_size, CHUNK)
+        elif seconds > 0.02:
+            self._slot_size = max(1, self._slot_size // 2)
+
+    async def _recover(self, port: str, item: Any, result: Result) -> Sequence[Any]:
+        attempt = 1
+        while isinstance(result, Exception):
+            delay = self.head.failures.delay(self.head.node, result, attempt)
+            if delay is None:
+                self.head.settle(port, item, result, attempt)
+                return ()
+            await anyio.sleep(delay)
+            attempt += 1
+            self.head.retried += 1
+            (result,) = await self._attempt(port, [item])
+        return result
+
+    async def _emit_all(self, tasks: TaskGroup) -> None:
+        """Emit finished slots and pass markers on; alone touches what is behind the head, so a barrier cuts cleanly."""
+        while True:
+            out = self._take_finished()
+            if out:
+                await drive(self.head.emit(out))
+            elif self._markers and (isinstance(self._markers[0], Barrier) or not self._count):
+                marker = self._markers.popleft()
+                if isinstance(marker, Barrier):
+                    await self.meet(marker)
+                elif isinstance(marker, PortEnd):
+                    await drive(self.head.ended(marker.port))
+                else:
+                    await self.end()
+                    tasks.cancel_scope.cancel()  # the callers wait for slots that will not come
+                    return
+            else:
+                self._emit = anyio.Event()
+                await self._emit.wait()
+
+    def _take_finished(self) -> list[Any]:
+        out: list[Any] = []
+        before = self._count
+        if self._ordered:
+            while self._slots and self._slots[0].done:
+                out.extend(self._slots.popleft().given)
+                self._count -= 1
+        else:
+            while self._finished:
+                out.extend(self._finished.popleft().given)
+                self._count -= 1
+        if self._count < before:
+            self._free.set()
+        return out

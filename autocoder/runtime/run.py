@@ -1,0 +1,262 @@
+"""One run of a pipeline: builds units, channels and stages from the graph, and supervises them.
+
+Structured concurrency: every task lives in one task group, a failure cancels the others, and whatever was opened is
+closed, in reverse order, however the run ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+
+from autocoder.component import Source
+from autocoder.errors import AutocoderError, PipelineError
+from autocoder.graph import Edge, Graph, Node
+from autocoder.graph import Stage as StagePlan
+from autocoder.handler import is_overridden
+from autocoder.masking import Redactor
+from autocoder.message import Barrier
+from autocoder.runtime.attempts import Processes, awaited, awaited_batch, threaded
+from autocoder.runtime.channel import DEFAULT_CAPACITY, Channel, Intake, ranking
+from autocoder.runtime.failures import NO_PAYLOAD, DeadLetter, Failures
+from autocoder.runtime.pool_stage import PoolStage
+from autocoder.runtime.region import Epoch, Region
+from autocoder.runtime.sink_unit import SinkUnit
+from autocoder.runtime.source_stage import SourceStage
+from autocoder.runtime.stage import PlainStage, Stage
+from autocoder.runtime.unit import CHUNK, Unit, Worker
+from autocoder.summary import ComponentSummary, RunSummary
+
+logger: Final = logging.getLogger("autocoder.pipeline")
+CLOSE_SECONDS: Final = 10.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a graph becomes at run time."""
+
+    units: dict[str, Unit] = field(default_factory=dict)
+    channels: list[tuple[Edge, Channel]] = field(default_factory=list)
+    sources: list[SourceStage] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    processes: list[Processes] = field(default_factory=list)
+
+
+class Run:
+    """A single run; `drain` may be called at any time from its event loop."""
+
+    def __init__(
+        self, graph: Graph, *, commit: Callable[[Epoch], Awaitable[None]], redactor: Redactor,
+        on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
+    ) -> None:
+        self.graph = graph
+        self._commit = commit
+        self._redactor = redactor
+        self._failures = Failures(graph.name, redactor, on_dead_letter)
+        self._parts = Parts()
+        self._regions: list[Region] = []
+        self._opened: list[Unit] = []
+        self._drained = False
+        self._started = time.monotonic()
+
+    def drain(self) -> None:
+        """Stop reading; finish, commit and close what was read. The run then returns as after an end of input."""
+        self._drained = True
+        for source in self._parts.sources:
+            source.drain()
+
+    async def __call__(self) -> RunSummary:
+        """Run to the end of input or a drain; raises what stopped the pipeline."""
+        self._build()
+        failure: BaseException | None = None
+        try:
+            await self._open()
+            await self._supervise()
+            await self._finish()
+        except BaseException as error:  # noqa: BLE001  raised again once everything is closed
+            failure = _root(error)
+        closing = await self._close()
+        if failure is not None:
+            for each in closing:
+                failure.add_note(str(each))
+            raise failure
+        if closing:
+            raise closing[0]
+        return self.summary()
+
+    def summary(self) -> RunSummary:
+        """The counts as they stand."""
+        dropped = {edge: channel.dropped for edge, channel in self._parts.channels if channel.dropped}
+        components = {
+            name: ComponentSummary(
+                kind=unit.node.kind, taken=unit.taken, given=unit.given, dead_letters=unit.dead_letters,
+                dropped=unit.dropped + sum(count for edge, count in dropped.items() if edge.target == name),
+                retried=unit.retried,
+            )
+            for name, unit in self._parts.units.items()
+        }
+        return RunSummary(self.graph.name, components, time.monotonic() - self._started, drained=self._drained)
+
+    def pending(self) -> Mapping[str, int]:
+        """Messages waiting in each channel, by edge."""
+        return {str(edge): channel.size for edge, channel in self._parts.channels}
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        graph, parts = self.graph, self._parts
+        traced = {
+            name for region in graph.regions
+            if any(graph.nodes[each].contract.wants_keys for each in region.components)
+            for name in region.components
+        }
+        for name, node in graph.nodes.items():
+            kind = {"source": Unit, "sink": SinkUnit}.get(node.kind, Worker)
+            unit = parts.units[name] = kind(node, self._failures, traced=name in traced)
+            for cell in unit.cells:
+                cell.reset()
+        for edge in graph.edges:
+            producer, consumer = parts.units[edge.source], parts.units[edge.target]
+            if graph.is_fused(edge):
+                producer.units[edge.output].append(consumer)
+            else:
+                channel = _channel(edge)
+                parts.channels.append((edge, channel))
+                producer.channels[edge.output].append(channel)
+        for region_plan in graph.regions:
+            region = Region(graph.commit, [each.head for each in region_plan.stages], self._commit, self._published)
+            sources = [
+                SourceStage(parts.units[each.head], graph.name, region)
+                for each in region_plan.stages if graph.nodes[each.head].kind == "source"
+            ]
+            region.start_barrier = _starter(sources, region)
+            parts.sources.extend(sources)
+            parts.stages.extend(
+                self._stage(each, region) for each in region_plan.stages if graph.nodes[each.head].kind != "source"
+            )
+            self._regions.append(region)
+
+    def _stage(self, plan: StagePlan, region: Region) -> Stage:
+        head = self._parts.units[plan.head]
+        node = head.node
+        holds = getattr(node.component, "holds", None) if node.kind == "merger" else None
+        intake = Intake([(edge.port, channel) for edge, channel in self._parts.channels if edge.target == plan.head], holds)
+        if node.is_plain or not isinstance(head, Worker):
+            return PlainStage(head, intake, region)
+        if node.run_in == "process":
+            processes = Processes(head)
+            self._parts.processes.append(processes)
+            return PoolStage(head, intake, region, processes.attempt, slot_size=None)
+        if node.run_in == "thread":
+            return PoolStage(head, intake, region, threaded(head), slot_size=None)
+        if node.contract.batch is not None:
+            return PoolStage(head, intake, region, awaited_batch(head), slot_size=CHUNK)
+        return PoolStage(head, intake, region, awaited(head), slot_size=1)
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        for unit in self._parts.units.values():
+            if unit.node.run_in == "process":
+                continue  # opened in its worker processes
+            try:
+                await unit.component.open()
+            except Exception as error:
+                raise self._hook_failed(unit.node, "open", error) from error
+            self._opened.append(unit)
+
+    async def _supervise(self) -> None:
+        if self._drained:  # told to stop while opening
+            for source in self._parts.sources:
+                source.drain()
+        async with anyio.create_task_group() as tasks:
+            for region in self._regions:
+                tasks.start_soon(region.run)
+            for stage in self._parts.stages:
+                tasks.start_soon(self._run_stage, stage)
+            for source in self._parts.sources:
+                tasks.start_soon(source.run)
+
+    async def _run_stage(self, stage: Any) -> None:
+        await stage.run()
+
+    async def _published(self, epoch: Epoch) -> None:
+        """After the commit: tell each source how far it is safe."""
+        for source in self._parts.sources:
+            if source.name in epoch.positions and is_overridden(type(source.unit.component), Source, "committed"):
+                try:
+                    await source.unit.component.committed(epoch.positions[source.name])
+                except Exception as error:
+                    raise self._hook_failed(source.unit.node, "committed", error) from error
+
+    async def _finish(self) -> None:
+        for unit in self._parts.units.values():
+            if unit.node.kind == "sink":
+                try:
+                    await unit.component.finish()
+                except Exception as error:
+                    raise self._hook_failed(unit.node, "finish", error) from error
+
+    async def _close(self) -> list[PipelineError]:
+        """Close whatever was opened, the last first, each within its time; failures are returned, not raised."""
+        errors: list[PipelineError] = []
+        with anyio.CancelScope(shield=True):
+            for processes in self._parts.processes:
+                with anyio.move_on_after(CLOSE_SECONDS):
+                    await processes.close()
+            for unit in reversed(self._opened):
+                try:
+                    with anyio.fail_after(CLOSE_SECONDS):
+                        await unit.component.close()
+                except Exception as error:  # noqa: BLE001  the others still have to be closed
+                    errors.append(self._hook_failed(unit.node, "close", error))
+        return errors
+
+    def _hook_failed(self, node: Node, hook: str, error: Exception) -> PipelineError:
+        failed = self._failures.stopped(node, None, NO_PAYLOAD, error, hook=hook)
+        failed.__cause__ = error
+        if isinstance(error, AutocoderError):
+            failed.exit_code = error.exit_code
+        return failed
+
+
+def _channel(edge: Edge) -> Channel:
+    options = edge.options
+    by = ranking(options.key) if options.order == "priority" and options.key else None
+    return Channel(str(edge), capacity=options.capacity or DEFAULT_CAPACITY, on_full=options.on_full or "block", order_by=by)
+
+
+def _starter(sources: list[SourceStage], region: Region) -> Callable[[Barrier], dict[str, Any]]:
+    def start(barrier: Barrier) -> dict[str, Any]:
+        positions = {}
+        for source in sources:
+            positions[source.name] = source.start_barrier(barrier)
+        return positions
+
+    return start
+
+
+def _root(error: BaseException) -> BaseException:
+    """The one failure that a person has to see; the others become its notes."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves: list[BaseException] = []
+    groups: list[BaseException] = [error]
+    while groups:
+        each = groups.pop(0)
+        if isinstance(each, BaseExceptionGroup):
+            groups.extend(each.exceptions)
+        else:
+            leaves.append(each)
+    first = next((each for each in leaves if isinstance(each, PipelineError)), leaves[0])
+    for each in leaves:
+        if each is not first:
+            with suppress(TypeError):
+                first.add_note(str(each))
+    return first

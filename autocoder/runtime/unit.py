@@ -1,0 +1,322 @@
+"""A component at run time, as a function from lists of messages to lists of messages.
+
+`flow` is a generator: it computes, hands outputs to the units fused behind it and to channels, and yields an awaitable
+only where the stage has to wait (a channel is full, a sink writes, a retry is due). So a chain of plain components costs
+no task switch and no per-message object. Errors are caught around the loop, not per message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import anyio
+
+from autocoder.contract import ANY_PORT, OUT
+from autocoder.graph import Node
+from autocoder.handler import Shape
+from autocoder.message import Barrier, Emission, Traced
+from autocoder.runtime.channel import Channel
+from autocoder.runtime.failures import NO_PAYLOAD, Failures
+from autocoder.state import cells_of
+
+Flow = Generator[Awaitable[Any], None, None]
+CHUNK: Final = 1024
+
+
+class Unit:
+    """What every kind shares: where outputs go, what was counted, what happens to a message that fails."""
+
+    def __init__(self, node: Node, failures: Failures, *, traced: bool) -> None:
+        self.node = node
+        self.component: Any = node.component
+        self.failures = failures
+        self.traced = traced
+        self.units: dict[str, list[Unit]] = {port: [] for port in node.outs}
+        self.channels: dict[str, list[Channel]] = {port: [] for port in node.outs}
+        self.cells = list(cells_of(node.component).values())
+        self.key_of: Callable[[Any], str] | None = getattr(node.component, "key", None) if node.contract.keyed else None
+        self.taken = self.given = self.dropped = self.dead_letters = self.retried = 0
+
+    def flow(self, port: str, batch: list[Any]) -> Flow:
+        """Handle messages of one port and pass on what they give."""
+        raise NotImplementedError
+
+    def finish(self) -> Flow:
+        """Emit what the component still has, and do the same for the units behind it."""
+        yield from self._finish_followers()
+
+    def at_barrier(self, barrier: Barrier) -> Iterable[Awaitable[Any]]:
+        """What has to be awaited before this unit has met the barrier."""
+        return ()
+
+    def followers(self) -> Iterable[Unit]:
+        """This unit and all fused behind it, producers first."""
+        yield self
+        for units in self.units.values():
+            for unit in units:
+                yield from unit.followers()
+
+    def leaving(self) -> Iterable[Channel]:
+        """The channels out of this unit and those fused behind it."""
+        for unit in self.followers():
+            for channels in unit.channels.values():
+                yield from channels
+
+    def deliver(self, port: str, messages: list[Any]) -> Flow:
+        """Give messages to everything behind an output; each consumer gets all of them."""
+        if not messages:
+            return
+        self.given += len(messages)
+        for channel in self.channels[port]:
+            channel.put(messages)
+            if channel.full:
+                yield channel.room()
+        for unit in self.units[port]:
+            yield from unit.flow(unit.only_port, messages)
+
+    @property
+    def only_port(self) -> str:
+        """The one input of a unit that is fused behind another."""
+        return next(iter(self.node.ins))
+
+    def _finish_followers(self) -> Flow:
+        for units in self.units.values():
+            for unit in units:
+                yield from unit.finish()
+
+    def settle(self, port: str, item: Any, error: BaseException, attempts: int) -> None:
+        """The message is done with: count it by what the policy says, or raise to stop."""
+        if self.failures.settle(self.node, port, item, error, attempts) == "dead_letter":
+            self.dead_letters += 1
+        else:
+            self.dropped += 1
+
+
+class Worker(Unit):
+    """A transformer, splitter or merger."""
+
+    def __init__(self, node: Node, failures: Failures, *, traced: bool) -> None:
+        super().__init__(node, failures, traced=traced)
+        self._calls: dict[str, Callable[[Any], Any]] = {}
+        self._shapes: dict[str, Shape] = {}
+        for port in node.ins:
+            self._bind(port)
+        self.splits = node.kind == "splitter"
+        self._simple = not (self.cells or traced or self.splits or self.key_of)
+
+    def _bind(self, port: str) -> None:
+        handlers = self.node.contract.handlers
+        handler = handlers.get(port) or handlers.get(ANY_PORT)
+        if handler is None:  # a vectorised handler alone: one message is a batch of one
+            batch_call = self.component.process_batch
+            self._calls[port], self._shapes[port] = (lambda payload: batch_call([payload])), Shape.MANY
+            return
+        call = getattr(self.component, handler.name)
+        if port not in handlers:
+            self._calls[port] = _with_port(call, port)
+        else:
+            self._calls[port] = call
+        self._shapes[port] = handler.shape
+
+    def flow(self, port: str, batch: list[Any]) -> Flow:
+        self.taken += len(batch)
+        if self.node.contract.batch is not None and not self.splits:
+            yield from self._whole(port, batch)
+        elif self._simple and self._shapes[port] is not Shape.MANY:
+            yield from self._mapped(port, batch)
+        else:
+            yield from self._each(port, batch)
+
+    def _mapped(self, port: str, batch: list[Any]) -> Flow:
+        """One call, one payload (or none), no state: the interpreter's own loop does the work.
+
+        `list.extend` keeps what it got before an exception, so its length says which message failed.
+        """
+        call, optional, done = self._calls[port], self._shapes[port] is Shape.OPTIONAL, 0
+        while done < len(batch):
+            out: list[Any] = []
+            error: Exception | None = None
+            try:
+                out.extend(map(call, islice(batch, done, None) if done else batch))
+                if len(out) < len(batch) - done:  # StopIteration out of a handler would end the loop unseen
+                    error = RuntimeError("the handler raised StopIteration")
+            except Exception as raised:  # noqa: BLE001  user code; judged by the error policy
+                error = raised
+            handled = len(out)
+            if optional:
+                out = [payload for payload in out if payload is not None]
+                self.dropped += handled - len(out)
+            yield from self.deliver(OUT, out)
+            done += handled
+            if error is not None:
+                yield from self._recover(port, batch[done], error)
+                done += 1
+
+    def _each(self, port: str, batch: list[Any]) -> Flow:
+        """The general loop: state, keys, splitters, iterators, traced payloads."""
+        out: list[Any] = []
+        for item in batch:
+            try:
+                given = self.one(port, item)
+            except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+                yield from self.emit(out)
+                out = []
+                yield from self._recover(port, item, error)
+                continue
+            out.extend(given)
+            if len(out) >= CHUNK:
+                yield from self.emit(out)
+                out = []
+        yield from self.emit(out)
+
+    def _whole(self, port: str, batch: list[Any]) -> Flow:
+        """A vectorised handler: the batch at once; where that fails, message by message."""
+        self.begin(None)
+        try:
+            out = list(self.component.process_batch(self.payloads(batch)))
+        except Exception:  # noqa: BLE001  which message it was is found by giving them singly
+            self.rollback()
+            yield from self._each(port, batch)
+            return
+        yield from self.emit(self.traced_batch(batch, out))
+
+    def traced_batch(self, batch: list[Any], out: list[Any]) -> list[Any]:
+        """The outputs of a whole batch with their identity: one to one where the numbers agree."""
+        if not self.traced:
+            return out
+        if len(out) == len(batch):
+            return [Traced(item.key, payload) for item, payload in zip(batch, out, strict=True)]
+        return [Traced(f"{batch[0].key}~{batch[-1].key}.{number}", payload) for number, payload in enumerate(out)]
+
+    def one(self, port: str, item: Any) -> Sequence[Any]:
+        """What one message gives: payloads, or emissions for a splitter. Raises what the handler raises, without a trace."""
+        self.begin(item)
+        try:
+            result = self.call(port, item)
+            given = list(result) if self._shapes[port] is Shape.MANY else self.listed(port, result)
+            return self.checked(item, given)
+        except Exception:
+            self.rollback()
+            raise
+
+    def begin(self, item: Any) -> None:
+        """A message starts: state is that of its key (None: a whole batch, which has no key)."""
+        if self.cells:
+            key = self.key_of(item.payload if self.traced else item) if self.key_of is not None and item is not None else ""
+            for cell in self.cells:
+                cell.begin(key)
+
+    def rollback(self) -> None:
+        """The message that started last failed: it leaves no trace in state."""
+        for cell in self.cells:
+            cell.rollback()
+
+    def call(self, port: str, item: Any) -> Any:
+        """Call the handler of a port."""
+        return self._calls[port](item.payload if self.traced else item)
+
+    def shape(self, port: str) -> Shape:
+        return self._shapes[port]
+
+    def payloads(self, items: list[Any]) -> list[Any]:
+        """Messages without their identity."""
+        return [item.payload for item in items] if self.traced else items
+
+    def checked(self, item: Any, given: Sequence[Any]) -> Sequence[Any]:
+        """Refuse what is no emission of this splitter; give outputs the identity of their input."""
+        if self.splits:
+            for emission in given:
+                if type(emission) is not Emission or emission.port not in self.channels:
+                    outs = ", ".join(f"self.{port}(payload)" for port in self.node.outs)
+                    raise TypeError(f"a splitter emits on its outputs ({outs}); found {type(emission).__name__}")
+        return self.trace(item, given) if self.traced else given
+
+    def listed(self, port: str, result: Any) -> list[Any]:
+        """A single result as a list; None, where the handler may give it, drops the message."""
+        if result is None and self._shapes[port] is Shape.OPTIONAL:
+            self.dropped += 1
+            return []
+        return [result]
+
+    def trace(self, item: Any, given: Sequence[Any]) -> Sequence[Any]:
+        """Give outputs the identity of their input, numbered where there are several."""
+        single = len(given) == 1
+        if self.splits:
+            return [
+                Emission(port, Traced(item.key if single else f"{item.key}.{number}", payload))
+                for number, (port, payload) in enumerate(given)
+            ]
+        return [Traced(item.key if single else f"{item.key}.{number}", payload) for number, payload in enumerate(given)]
+
+    def emit(self, out: Sequence[Any]) -> Flow:
+        """Deliver payloads, or emissions each to its output."""
+        if not self.splits:
+            yield from self.deliver(OUT, out if type(out) is list else list(out))
+            return
+        sorted_out: dict[str, list[Any]] = {port: [] for port in self.node.outs}
+        for emission in out:
+            sorted_out[emission[0]].append(emission[1])
+        for port, messages in sorted_out.items():
+            yield from self.deliver(port, messages)
+
+    def _recover(self, port: str, item: Any, error: Exception) -> Flow:
+        """Try a failed message again in its place, as often as the policy says; what is behind it waits."""
+        attempt = 1
+        while True:
+            delay = self.failures.delay(self.node, error, attempt)
+            if delay is None:
+                self.settle(port, item, error, attempt)
+                return
+            yield anyio.sleep(delay)
+            attempt += 1
+            self.retried += 1
+            try:
+                given = self.one(port, item)
+            except Exception as again:  # noqa: BLE001  user code; judged by the error policy
+                error = again
+                continue
+            yield from self.emit(given)
+            return
+
+    def ended(self, port: str) -> Flow:
+        """An input of a merger has ended."""
+        if self.node.kind == "merger":
+            yield from self._last("ended", self.component.ended(port), f"{self.node.name}:ended:{port}")
+
+    def finish(self) -> Flow:
+        if self.node.kind in ("transformer", "merger"):
+            given = self.component.finish()
+            if hasattr(given, "__aiter__"):
+                collected: list[Any] = []
+                yield _collect(given, collected)
+                given = collected
+            yield from self._last("finish", given, f"{self.node.name}:finish")
+        yield from self._finish_followers()
+
+    def _last(self, hook: str, given: Iterable[Any], key: str) -> Flow:
+        """Emit what a hook gives that is called without a message; its failure is nobody's message: it stops."""
+        out: list[Any] = []
+        number = 0
+        iterator = iter(given)
+        while True:
+            try:
+                for payload in islice(iterator, CHUNK):
+                    out.append(Traced(f"{key}.{number}", payload) if self.traced else payload)
+                    number += 1
+            except Exception as error:
+                raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
+            if not out:
+                return
+            yield from self.deliver(OUT, out)
+            out = []
+
+
+async def _collect(given: Any, into: list[Any]) -> None:
+    async for payload in given:
+        into.append(payload)  # noqa: PERF401  an async iterator
+
+
+def _with_port(call: Callable[[str, Any], Any], port: str) -> Callable[[Any], Any]:
+    return lambda payload: call(port, payload)

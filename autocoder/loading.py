@@ -1,0 +1,264 @@
+"""From YAML to a `PipelineDeclaration`: reads a pipeline with its overrides and variables, and reports every problem.
+
+The order matters: parse, lay the overrides over, fill in the variables, then read. So a variable that an override
+replaces need not be set, and no variable can change the shape of a pipeline. Ports and types are judged later, when
+the declaration is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+from autocoder.component import Component, RunIn
+from autocoder.configuring import configure
+from autocoder.connections import read_connections
+from autocoder.declaration import ComponentDeclaration, PipelineDeclaration
+from autocoder.errors import Place, Problem, did_you_mean
+from autocoder.importing import Importer, ImportRefusedError, allowed_prefixes
+from autocoder.interpolation import interpolate_tree
+from autocoder.masking import Redactor
+from autocoder.policies import read_commit_policy, read_error_policy
+from autocoder.reading import Reader, is_unresolved
+from autocoder.registry import Registry, RegistryError
+from autocoder.validation import written_secrets
+from autocoder.yaml_document import Entry, MappingNode, Node, from_python, mapping, parse_yaml, read_yaml, show
+
+PIPELINE_KEYS: Final = ("pipeline", "description", "components", "commit")
+COMPONENT_KEYS: Final = ("use", "with", "from", "on_error", "concurrency", "ordered", "run_in")
+OVERRIDE_KEYS: Final = ("components", "commit")
+COMPONENT_OVERRIDE_KEYS: Final = ("with", "on_error", "concurrency", "ordered", "run_in")
+RUN_IN: Final = ("loop", "thread", "process")
+TEXT_NAME: Final = "<text>"
+
+
+def load_pipeline(
+    source: str | Path,
+    *,
+    registry: Registry,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any] | Node | None = None,
+    allowed: Sequence[str] = (),
+    file_name: str | None = None,
+) -> tuple[PipelineDeclaration | None, list[Problem]]:
+    """The declaration in a YAML text or in the file at a Path, and everything wrong with it.
+
+    `overrides` (`{components: {name: {with: {...}, ...}}, commit: {...}}`) come from the environment's configuration: a
+    parsed node keeps its places, and its values are final (no variable is filled in again). `allowed` are module
+    prefixes beyond those in the `AUTOCODER_ALLOW` of `environ`. The declaration is None where nothing could be read;
+    with problems it has holes, so that compiling can find further ones.
+    """
+    if isinstance(source, Path):
+        root, problems = read_yaml(source, file_name)
+        folder = source.parent
+    else:
+        root, problems = _read_text(source, file_name or TEXT_NAME)
+        folder = Path.cwd()
+    if root is None:
+        return None, problems
+    reader = Reader(problems)
+    if not isinstance(root, MappingNode):
+        reader.refuse(root.place, "a pipeline must be a mapping", show(root), f"its keys: {', '.join(PIPELINE_KEYS)}")
+        return None, problems
+    if overrides is not None:
+        laid = overrides if isinstance(overrides, MappingNode) else from_python(overrides, Place("overrides"))
+        root = _lay_over(reader, root, laid)
+    filled = interpolate_tree(root, environ)
+    problems.extend(filled.problems)
+    importer = Importer.for_pipeline(folder, allowed_prefixes(environ, allowed))
+    loading = _Loading(reader, registry, importer, {*filled.secrets, *written_secrets(filled.node)})
+    declaration = loading.pipeline(filled.node)
+    redact = Redactor(loading.secrets)
+    return declaration, [_redacted(each, redact) for each in dict.fromkeys(problems)]
+
+
+def _read_text(text: str, name: str) -> tuple[Node | None, list[Problem]]:
+    stripped = text.strip()
+    if stripped and "\n" not in stripped and ":" not in stripped:
+        what, cure = "this text is no pipeline", f"if it is the name of a file, give a Path: Path({stripped[:80]!r})"
+        return None, [Problem(Place(name), what, repr(stripped[:80]), cure)]
+    return parse_yaml(text, name)
+
+
+def _redacted(problem: Problem, redact: Redactor) -> Problem:
+    found, cure = problem.found, problem.cure
+    return Problem(
+        problem.place,
+        redact(problem.what),
+        found if found is None else redact(found),
+        cure if cure is None else redact(cure),
+    )
+
+
+def _lay_over(reader: Reader, root: MappingNode, overrides: Node) -> MappingNode:
+    """The pipeline with its overrides, which change how components are set up, not what they are or are fed by."""
+    entries = reader.keys(overrides, OVERRIDE_KEYS, "the overrides of a pipeline")
+    laid = entries.get("components")
+    base = root.find("components")
+    if laid is not None and base is not None and isinstance(base.value, MappingNode):
+        names = [each.key for each in base.value]
+        for each in laid.value if isinstance(laid.value, MappingNode) else ():
+            if each.key not in names:
+                cure = did_you_mean(each.key, names, plural="components")
+                reader.refuse(
+                    each.place, f"the overrides name a component that the pipeline lacks: {each.key!r}", cure=cure
+                )
+            else:
+                reader.keys(each.value, COMPONENT_OVERRIDE_KEYS, f"the overrides of {each.key!r}")
+        if not isinstance(laid.value, MappingNode):
+            reader.keys(laid.value, names, "components")
+    merged = _merge(root, _only_known(overrides, base.value if base is not None else None))
+    return merged if isinstance(merged, MappingNode) else root
+
+
+def _only_known(overrides: Node, components: Node | None) -> Node:
+    """The overrides without what was refused above."""
+    if not isinstance(overrides, MappingNode):
+        return mapping(overrides.place, [])
+    kept = []
+    for entry in overrides:
+        if entry.key == "commit":
+            kept.append(entry)
+        elif entry.key == "components" and isinstance(entry.value, MappingNode) and isinstance(components, MappingNode):
+            known = [
+                Entry(each.key, each.place, mapping(each.value.place, [
+                    option for option in each.value if option.key in COMPONENT_OVERRIDE_KEYS
+                ]))
+                for each in entry.value
+                if isinstance(each.value, MappingNode) and components.find(each.key) is not None
+            ]  # fmt: skip
+            kept.append(Entry(entry.key, entry.place, mapping(entry.value.place, known)))
+    return mapping(overrides.place, kept)
+
+
+def _merge(base: Node, over: Node) -> Node:
+    """`over` laid over `base`: mappings key by key, anything else replaced as a whole."""
+    if not (isinstance(base, MappingNode) and isinstance(over, MappingNode)):
+        return over
+    merged = {each.key: each for each in base}
+    for each in over:
+        below = merged.get(each.key)
+        merged[each.key] = each if below is None else Entry(each.key, each.place, _merge(below.value, each.value))
+    return mapping(base.place, list(merged.values()))
+
+
+@dataclass(slots=True)
+class _Loading:
+    reader: Reader
+    registry: Registry
+    importer: Importer
+    secrets: set[str]
+    _types: dict[str, Any] = field(default_factory=dict)
+
+    def pipeline(self, root: Node) -> PipelineDeclaration:
+        entries = self.reader.keys(root, PIPELINE_KEYS, "a pipeline")
+        name = self._pipeline_name(root, entries.get("pipeline"))
+        description = self.reader.text(entries.get("description"), empty=True)
+        components = self._components(root, entries.get("components"))
+        commit = read_commit_policy(self.reader, entries.get("commit"))
+        place = entries["pipeline"].place if "pipeline" in entries else root.place
+        return PipelineDeclaration(name, components, commit, description or "", place, frozenset(self.secrets))
+
+    def _pipeline_name(self, root: Node, entry: Entry | None) -> str:
+        if entry is None:
+            self.reader.refuse(root.place, "the pipeline has no name", cure="write `pipeline: name` first")
+            return ""
+        text = self.reader.text(entry)
+        if text is not None:
+            self.reader.name(Entry(text, entry.value.place, entry.value))
+        return text or ""
+
+    def _components(self, root: Node, entry: Entry | None) -> tuple[ComponentDeclaration, ...]:
+        if entry is None:
+            self.reader.refuse(
+                root.place, "the pipeline has no components", cure="write `components:` with a mapping of names"
+            )
+            return ()
+        if not isinstance(entry.value, MappingNode):
+            if not is_unresolved(entry.value):
+                what = "components must be a mapping from names to {use: ..., with: ..., from: ...}"
+                self.reader.refuse(entry.value.place, what, show(entry.value))
+            return ()
+        return tuple(self._component(each) for each in entry.value)
+
+    def _component(self, named: Entry) -> ComponentDeclaration:
+        reader, name = self.reader, named.key
+        reader.name(named)
+        entries = reader.keys(named.value, COMPONENT_KEYS, f"component {name!r}")
+        use = entries.get("use")
+        if use is None and isinstance(named.value, MappingNode):
+            reader.refuse(
+                named.place,
+                f"component {name!r} does not say what it is",
+                cure="write use: pack.Component or module:Class",
+            )
+        wanted = reader.text(use)
+        kind = self._resolve(wanted, use.value.place) if wanted is not None and use is not None else None
+        component = None
+        if kind is not None and use is not None:
+            configured = configure(kind, name, use, entries.get("with"), self.import_type)
+            component = configured.component
+            self.secrets |= configured.secrets
+            reader.problems.extend(configured.problems)
+        concurrency, ordered = self._parallel(entries, kind, name)
+        return ComponentDeclaration(
+            name,
+            wanted or "",
+            kind,
+            component,
+            connections=read_connections(reader, entries.get("from"), kind),
+            on_error=read_error_policy(reader, entries.get("on_error")),
+            concurrency=concurrency,
+            ordered=ordered,
+            run_in=cast("RunIn | None", reader.choice(entries.get("run_in"), RUN_IN)),
+            place=named.place,
+        )
+
+    def _parallel(
+        self, entries: Mapping[str, Entry], kind: type[Component] | None, name: str
+    ) -> tuple[int | None, bool | None]:
+        if kind is not None and kind.kind not in ("transformer", "splitter"):
+            for key in ("concurrency", "ordered"):
+                if key in entries:
+                    what = f"{name}: {key} has no effect on a {kind.kind}, which is called once at a time"
+                    self.reader.refuse(entries[key].place, what, cure="leave it out")
+            return None, None
+        return self.reader.integer(entries.get("concurrency")), self.reader.boolean(entries.get("ordered"))
+
+    def _resolve(self, use: str, place: Place) -> type[Component] | None:
+        """The class that `use` names: a colon is a module of the project, a dot a component of a pack."""
+        try:
+            if ":" in use:
+                return self.importer.component(use)
+            if "." in use:
+                return self.registry.get(use)
+        except ImportRefusedError as error:
+            if error.place is not None:
+                self.reader.refuse(error.place, error.what, cure=f"it is used at {place}")
+            else:
+                self.reader.refuse(place, error.what, error.found, error.cure)
+        except RegistryError as error:
+            self.reader.refuse(place, error.what, cure=error.cure)
+        else:
+            cure = did_you_mean(use, self.registry.names())
+            cure = (
+                cure if cure.startswith("did you mean") else "write pack.Component, or module:Class for one of your own"
+            )
+            self.reader.refuse(place, "this names no component", repr(use), cure)
+        return None
+
+    def import_type(self, name: str) -> Any:
+        """The payload type that a field names: `module:Class` by the import rules, `pack.Name` from a pack."""
+        if name not in self._types:
+            if ":" in name:
+                self._types[name] = self.importer.payload_type(name)
+            elif "." in name:
+                try:
+                    self._types[name] = self.registry.payload_type(name)
+                except RegistryError as error:
+                    raise ValueError(str(error)) from error
+            else:
+                raise ValueError("names no type; write str, int, float, bool, dict, list, module:Class or pack.Name")
+        return self._types[name]

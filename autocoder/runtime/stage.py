@@ -92,7 +92,7 @@ class PlainStage(Stage):
 
 def pieces(batch: list[Any], size: int = CHUNK) -> Iterable[list[Any]]:
     """A list in parts short enough to let other tasks run in between."""
-    if len(batch) <= size:
+    if len(batch) <= 2 * size:
         yield batch
         return
     iterator = iter(batch)

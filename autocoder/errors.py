@@ -7,7 +7,7 @@ and its `exit_code` is what the command line leaves with.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -39,6 +39,11 @@ class Problem:
         if self.cure is not None:
             parts.append(self.cure)
         return "; ".join(parts)
+
+    def redacted(self, redact: Callable[[str], str]) -> Problem:
+        """The same problem, its texts passed through `redact`."""
+        found, cure = (each if each is None else redact(each) for each in (self.found, self.cure))
+        return Problem(self.place, redact(self.what), found, cure)
 
 
 class AutocoderError(Exception):

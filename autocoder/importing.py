@@ -271,7 +271,7 @@ def _first_on_path(root: Path) -> Iterator[None]:
 def _file_of(module: ModuleType) -> str | None:
     file = getattr(module, "__file__", None)
     if file:
-        return os.path.realpath(file)
+        return str(os.path.realpath(file))
     folders = list(getattr(module, "__path__", ()))
     return os.path.realpath(folders[0]) if folders else None
 

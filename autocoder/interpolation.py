@@ -159,4 +159,4 @@ class _Walk:
             self.problems[node.place] = Problem(node.place, error.what, cure=error.cure)
             return replace(node, value=None, literal=True, unresolved=True)
         self.secrets |= secrets
-        return replace(node, value=value, literal=True, secret=bool(secrets))
+        return replace(node, value=value, literal=True, secrets=secrets)

@@ -20,16 +20,15 @@ from autocoder.errors import Place, Problem, did_you_mean
 from autocoder.importing import Importer, ImportRefusedError, allowed_prefixes
 from autocoder.interpolation import interpolate_tree
 from autocoder.masking import Redactor
+from autocoder.overrides import lay_over
 from autocoder.policies import read_commit_policy, read_error_policy
 from autocoder.reading import Reader, is_unresolved
 from autocoder.registry import Registry, RegistryError
 from autocoder.validation import written_secrets
-from autocoder.yaml_document import Entry, MappingNode, Node, from_python, mapping, parse_yaml, read_yaml, show
+from autocoder.yaml_document import Entry, MappingNode, Node, from_python, parse_yaml, read_yaml, show
 
 PIPELINE_KEYS: Final = ("pipeline", "description", "components", "commit")
 COMPONENT_KEYS: Final = ("use", "with", "from", "on_error", "concurrency", "ordered", "run_in")
-OVERRIDE_KEYS: Final = ("components", "commit")
-COMPONENT_OVERRIDE_KEYS: Final = ("with", "on_error", "concurrency", "ordered", "run_in")
 RUN_IN: Final = ("loop", "thread", "process")
 TEXT_NAME: Final = "<text>"
 
@@ -64,14 +63,14 @@ def load_pipeline(
         return None, problems
     if overrides is not None:
         laid = overrides if isinstance(overrides, MappingNode) else from_python(overrides, Place("overrides"))
-        root = _lay_over(reader, root, laid)
+        root = lay_over(reader, root, laid)
     filled = interpolate_tree(root, environ)
     problems.extend(filled.problems)
     importer = Importer.for_pipeline(folder, allowed_prefixes(environ, allowed))
     loading = _Loading(reader, registry, importer, {*filled.secrets, *written_secrets(filled.node)})
     declaration = loading.pipeline(filled.node)
     redact = Redactor(loading.secrets)
-    return declaration, [_redacted(each, redact) for each in dict.fromkeys(problems)]
+    return declaration, [each.redacted(redact) for each in dict.fromkeys(problems)]
 
 
 def _read_text(text: str, name: str) -> tuple[Node | None, list[Problem]]:
@@ -80,68 +79,6 @@ def _read_text(text: str, name: str) -> tuple[Node | None, list[Problem]]:
         what, cure = "this text is no pipeline", f"if it is the name of a file, give a Path: Path({stripped[:80]!r})"
         return None, [Problem(Place(name), what, repr(stripped[:80]), cure)]
     return parse_yaml(text, name)
-
-
-def _redacted(problem: Problem, redact: Redactor) -> Problem:
-    found, cure = problem.found, problem.cure
-    return Problem(
-        problem.place,
-        redact(problem.what),
-        found if found is None else redact(found),
-        cure if cure is None else redact(cure),
-    )
-
-
-def _lay_over(reader: Reader, root: MappingNode, overrides: Node) -> MappingNode:
-    """The pipeline with its overrides, which change how components are set up, not what they are or are fed by."""
-    entries = reader.keys(overrides, OVERRIDE_KEYS, "the overrides of a pipeline")
-    laid = entries.get("components")
-    base = root.find("components")
-    if laid is not None and base is not None and isinstance(base.value, MappingNode):
-        names = [each.key for each in base.value]
-        for each in laid.value if isinstance(laid.value, MappingNode) else ():
-            if each.key not in names:
-                cure = did_you_mean(each.key, names, plural="components")
-                reader.refuse(
-                    each.place, f"the overrides name a component that the pipeline lacks: {each.key!r}", cure=cure
-                )
-            else:
-                reader.keys(each.value, COMPONENT_OVERRIDE_KEYS, f"the overrides of {each.key!r}")
-        if not isinstance(laid.value, MappingNode):
-            reader.keys(laid.value, names, "components")
-    merged = _merge(root, _only_known(overrides, base.value if base is not None else None))
-    return merged if isinstance(merged, MappingNode) else root
-
-
-def _only_known(overrides: Node, components: Node | None) -> Node:
-    """The overrides without what was refused above."""
-    if not isinstance(overrides, MappingNode):
-        return mapping(overrides.place, [])
-    kept = []
-    for entry in overrides:
-        if entry.key == "commit":
-            kept.append(entry)
-        elif entry.key == "components" and isinstance(entry.value, MappingNode) and isinstance(components, MappingNode):
-            known = [
-                Entry(each.key, each.place, mapping(each.value.place, [
-                    option for option in each.value if option.key in COMPONENT_OVERRIDE_KEYS
-                ]))
-                for each in entry.value
-                if isinstance(each.value, MappingNode) and components.find(each.key) is not None
-            ]  # fmt: skip
-            kept.append(Entry(entry.key, entry.place, mapping(entry.value.place, known)))
-    return mapping(overrides.place, kept)
-
-
-def _merge(base: Node, over: Node) -> Node:
-    """`over` laid over `base`: mappings key by key, anything else replaced as a whole."""
-    if not (isinstance(base, MappingNode) and isinstance(over, MappingNode)):
-        return over
-    merged = {each.key: each for each in base}
-    for each in over:
-        below = merged.get(each.key)
-        merged[each.key] = each if below is None else Entry(each.key, each.place, _merge(below.value, each.value))
-    return mapping(base.place, list(merged.values()))
 
 
 @dataclass(slots=True)

@@ -138,7 +138,7 @@ def _strings(node: Node) -> list[str]:
 
 
 def _holds_secret(node: Node) -> bool:
-    return any(each.secret for each in scalars(node))
+    return any(each.secrets for each in scalars(node))
 
 
 def written_secrets(node: Node, model: type[BaseModel] | None = None, path: Loc = ()) -> Iterator[str]:
@@ -149,8 +149,10 @@ def written_secrets(node: Node, model: type[BaseModel] | None = None, path: Loc 
     elif isinstance(node, SequenceNode):
         for number, item in enumerate(node.items):
             yield from written_secrets(item, model, (*path, number))
-    elif isinstance(node.value, str) and (node.secret or path_is_secret(path, model)):
-        yield node.value
+    else:
+        yield from node.secrets
+        if isinstance(node.value, str) and (node.secrets or path_is_secret(path, model)):
+            yield node.value
 
 
 def path_is_secret(path: Loc, model: type[BaseModel] | None) -> bool:

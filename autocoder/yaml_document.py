@@ -27,7 +27,7 @@ MAX_NODES: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """One value. `literal` text is never interpolated (again); `secret` text is never shown.
+    """One value. `literal` text is never interpolated (again); text with `secrets` in it is never shown.
 
     `unresolved` means that the value could not be determined and the problem was reported already.
     """
@@ -35,7 +35,7 @@ class ScalarNode:
     place: Place
     value: str | int | float | bool | None
     literal: bool = False
-    secret: bool = False
+    secrets: frozenset[str] = frozenset()
     unresolved: bool = False
 
     @property
@@ -131,7 +131,7 @@ def show(node: Node) -> str:
         return "a mapping"
     if isinstance(node, SequenceNode):
         return "a list"
-    if node.secret:
+    if node.secrets:
         return "***"
     if node.value is None:
         return "nothing"

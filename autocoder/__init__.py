@@ -16,21 +16,46 @@ if TYPE_CHECKING:
     from autocoder.component import Source as Source
     from autocoder.component import Splitter as Splitter
     from autocoder.component import Transformer as Transformer
+    from autocoder.declaration import ChannelOptions as ChannelOptions
+    from autocoder.declaration import CommitPolicy as CommitPolicy
+    from autocoder.declaration import ErrorPolicy as ErrorPolicy
+    from autocoder.declaration import RetryPolicy as RetryPolicy
+    from autocoder.errors import AutocoderError as AutocoderError
+    from autocoder.errors import ComponentDefinitionError as ComponentDefinitionError
+    from autocoder.errors import ConfigurationError as ConfigurationError
+    from autocoder.errors import ForcedStop as ForcedStop
+    from autocoder.errors import PipelineError as PipelineError
+    from autocoder.errors import Place as Place
+    from autocoder.errors import Problem as Problem
+    from autocoder.errors import UnreachableError as UnreachableError
+    from autocoder.errors import UsageError as UsageError
     from autocoder.message import Batch as Batch
     from autocoder.message import Emission as Emission
     from autocoder.message import Rejected as Rejected
+    from autocoder.pipeline import Outlet as Outlet
+    from autocoder.pipeline import Pipeline as Pipeline
     from autocoder.port import In as In
     from autocoder.port import Out as Out
+    from autocoder.runtime.failures import DeadLetter as DeadLetter
     from autocoder.state import Keyed as Keyed
     from autocoder.state import Value as Value
     from autocoder.statement import Statement as Statement
+    from autocoder.summary import ComponentSummary as ComponentSummary
+    from autocoder.summary import RunSummary as RunSummary
 
-_HOME = {
-    "Component": "component", "Merger": "component", "Sink": "component", "Source": "component",
-    "Splitter": "component", "Transformer": "component",
-    "Batch": "message", "Emission": "message", "Rejected": "message",
-    "In": "port", "Out": "port", "Keyed": "state", "Value": "state", "Statement": "statement",
+_NAMES = {
+    "component": ("Component", "Merger", "Sink", "Source", "Splitter", "Transformer"),
+    "declaration": ("ChannelOptions", "CommitPolicy", "ErrorPolicy", "RetryPolicy"),
+    "errors": ("AutocoderError", "ComponentDefinitionError", "ConfigurationError", "ForcedStop", "PipelineError", "Place", "Problem", "UnreachableError", "UsageError"),
+    "message": ("Batch", "Emission", "Rejected"),
+    "pipeline": ("Outlet", "Pipeline"),
+    "port": ("In", "Out"),
+    "runtime.failures": ("DeadLetter",),
+    "state": ("Keyed", "Value"),
+    "statement": ("Statement",),
+    "summary": ("ComponentSummary", "RunSummary"),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605  one list, not two
 __version__ = "0.1.0"
 

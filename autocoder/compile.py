@@ -158,12 +158,13 @@ def _check_ports(
     fed = {(edge.target, edge.port) for edge in edges}
     used = {(edge.source, edge.output) for edge in edges}
     holes = any(draft.is_hole for draft in drafts.values())
-    attempted = {(each.declared.name, one.port) for each in drafts.values() for one in each.declared.connections}
+    # A connection that is wrong otherwise is not reported as missing, too.
+    fed |= {(each.declared.name, one.port) for each in drafts.values() for one in each.declared.connections}
     taken_from = {one.source for each in drafts.values() for one in each.declared.connections}
     for name, draft in drafts.items():
         place = draft.declared.place
         for port in draft.ins:
-            if (name, port) not in fed | attempted:
+            if (name, port) not in fed:
                 problems.append(Problem(
                     place, f"input {port!r} of {name!r} is not connected", cure=_feed_cure(name, port, draft, drafts)
                 ))
@@ -183,11 +184,16 @@ def _check_ports(
 def _check_reachable(drafts: Mapping[str, _Draft], edges: Sequence[Edge], problems: list[Problem]) -> None:
     """Components that are connected, but to nothing that ever gets a message."""
     reached = {name for name, draft in drafts.items() if draft.contract is None or draft.contract.kind == "source"}
-    reached |= {name for name, draft in drafts.items() if not any(edge.target == name for edge in edges)}
-    before = -1
-    while before != len(reached):
-        before = len(reached)
-        reached |= {edge.target for edge in edges if edge.source in reached}
+    fed = {edge.target for edge in edges}
+    reached |= drafts.keys() - fed
+    following: dict[str, list[str]] = {name: [] for name in drafts}
+    for edge in edges:
+        following[edge.source].append(edge.target)
+    queue = list(reached)
+    while queue:
+        fresh = [target for target in following[queue.pop()] if target not in reached]
+        reached.update(fresh)
+        queue.extend(fresh)
     for name, draft in drafts.items():
         if name not in reached:
             problems.append(Problem(
@@ -213,13 +219,16 @@ def _resolve_types(
     order: Sequence[str], drafts: Mapping[str, _Draft], edges: Sequence[Edge], problems: list[Problem]
 ) -> None:
     """Follow the types from the sources down; a generic port takes the type that arrives."""
+    into: dict[str, list[Edge]] = {name: [] for name in drafts}
+    for edge in edges:
+        into[edge.target].append(edge)
     for name in order:
         draft = drafts[name]
         if draft.contract is None:
             continue
         component = draft.declared.component
         bindings = payload_type_bindings(component, Component) if component is not None else {}
-        arriving = [(edge, _produced(edge, drafts)) for edge in edges if edge.target == name]
+        arriving = [(edge, _produced(edge, drafts)) for edge in into[name]]
         for edge, produced in arriving:
             bind(draft.ins[edge.port].type, produced, bindings)
         draft.in_types = {port: substitute(each.type, bindings) for port, each in draft.ins.items()}

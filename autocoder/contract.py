@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args, get_origin
 
 from autocoder.errors import ComponentDefinitionError
-from autocoder.handler import Handler, is_overridden, read_batch_handler, read_handler
+from autocoder.handler import Handler, UnresolvedHints, is_overridden, read_batch_handler, read_handler
 from autocoder.message import Emission
 from autocoder.port import In, Out
 from autocoder.state import Keyed, declared_state
@@ -47,7 +47,7 @@ def read_contract(owner: Any) -> Contract:
             f"{owner.__qualname__} does not say what it carries; write "
             f"`class {owner.__name__}({base.__name__}[{', '.join(['...'] * len(base.__parameters__))}])`"
         )
-    return _READERS[owner.kind](owner, base, arguments or ())
+    return _READERS[owner.kind](owner, base, tuple(_resolved(each, owner) for each in arguments or ()))
 
 
 def _common(owner: Any, takes_keys: bool) -> dict[str, bool]:
@@ -181,6 +181,15 @@ def _kind_arguments(owner: Any, base: Any) -> tuple[Any, ...] | None:
         names = dict(zip(getattr(origin, "__parameters__", ()), given, strict=False))
         return tuple(_replace(each, names) for each in inherited)
     return None
+
+
+def _resolved(hint: Any, owner: Any) -> Any:
+    """The hint with the names quoted in it looked up where the class stands."""
+    holder = type("holder", (), {"__annotations__": {"hint": hint}, "__module__": owner.__module__})
+    try:
+        return typing.get_type_hints(holder, localns=dict(owner._locals), include_extras=True)["hint"]
+    except NameError as error:
+        raise UnresolvedHints(str(error)) from error
 
 
 def _replace(hint: Any, names: Mapping[Any, Any]) -> Any:

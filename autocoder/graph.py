@@ -5,7 +5,7 @@ Running, drawing, planning and checking all read this and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,18 +87,6 @@ class Graph:
     commit: CommitPolicy
     secrets: frozenset[str] = frozenset()
 
-    def into(self, name: str) -> Iterator[Edge]:
-        """The edges that end at a component."""
-        return (edge for edge in self.edges if edge.target == name)
-
-    def out_of(self, name: str) -> Iterator[Edge]:
-        """The edges that start at a component."""
-        return (edge for edge in self.edges if edge.source == name)
-
-    def is_fused(self, edge: Edge) -> bool:
-        """Whether an edge is a call inside one task rather than a channel."""
-        return any(
-            edge.source in stage.components and edge.target in stage.components
-            for region in self.regions
-            for stage in region.stages
-        )
+    def stage_of(self) -> dict[str, str]:
+        """The head of the stage of each component: an edge within one stage is a call, any other a channel."""
+        return {name: stage.head for region in self.regions for stage in region.stages for name in stage.components}

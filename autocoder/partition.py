@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from autocoder.declaration import ChannelOptions
 from autocoder.graph import Edge, Node, Region, Stage
 
+# A fused chain is a chain of Python calls: the interpreter bounds how deep these may nest.
+MOST_FUSED: Final = 64
+
 
 def topological_order(names: Sequence[str], edges: Sequence[Edge]) -> list[str]:
     """Producers before consumers, otherwise as declared. Where a loop closes, its durable edges are passed over first."""
-    waiting = list(names)
+    rank = {name: number for number, name in enumerate(names)}
     order: list[str] = []
-    placed: set[str] = set()
+    waiting = set(names)
     for blocking in (edges, [edge for edge in edges if not edge.options.durable], []):
-        progress = True
-        while progress:
-            ready = [
-                name for name in waiting
-                if all(edge.source in placed for edge in blocking if edge.target == name and edge.source != name)
-            ]
-            progress = bool(ready)
-            order.extend(ready)
-            placed.update(ready)
-            waiting = [name for name in waiting if name not in placed]
+        missing = dict.fromkeys(waiting, 0)
+        following: dict[str, list[str]] = {name: [] for name in waiting}
+        for edge in blocking:
+            if edge.source in waiting and edge.target in waiting and edge.source != edge.target:
+                missing[edge.target] += 1
+                following[edge.source].append(edge.target)
+        ready = [rank[name] for name, count in missing.items() if not count]
+        heapq.heapify(ready)
+        while ready:
+            name = names[heapq.heappop(ready)]
+            order.append(name)
+            waiting.discard(name)
+            for target in following[name]:
+                missing[target] -= 1
+                if not missing[target]:
+                    heapq.heappush(ready, rank[target])
     return order
 
 
@@ -71,21 +82,25 @@ def regions_of(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Region
     members: dict[str, list[str]] = {}
     for name in nodes:
         members.setdefault(root(name), []).append(name)
-    return tuple(Region(group[0], tuple(group), _stages(group, nodes, edges)) for group in members.values())
+    arriving: dict[str, list[Edge]] = {name: [] for name in nodes}
+    for edge in edges:
+        arriving[edge.target].append(edge)
+    return tuple(Region(group[0], tuple(group), _stages(group, nodes, arriving)) for group in members.values())
 
 
-def _stages(members: Sequence[str], nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Stage, ...]:
+def _stages(
+    members: Sequence[str], nodes: Mapping[str, Node], arriving: Mapping[str, Sequence[Edge]]
+) -> tuple[Stage, ...]:
     """Each component that cannot be fused heads a stage; the others run behind what feeds them."""
     stages: dict[str, list[str]] = {}
     head_of: dict[str, str] = {}
     for name in members:
-        arriving = [edge for edge in edges if edge.target == name]
-        if len(arriving) == 1 and _fuses(arriving[0], nodes):
-            head_of[name] = head_of[arriving[0].source]
-            stages[head_of[name]].append(name)
-        else:
-            head_of[name] = name
-            stages[name] = [name]
+        head = name
+        if len(arriving[name]) == 1 and _fuses(arriving[name][0], nodes):
+            behind = head_of[arriving[name][0].source]
+            head = behind if len(stages[behind]) < MOST_FUSED else name
+        head_of[name] = head
+        stages.setdefault(head, []).append(name)
     return tuple(Stage(head, tuple(components)) for head, components in stages.items())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Parts:
 
     units: dict[str, Unit] = field(default_factory=dict)
     channels: list[tuple[Edge, Channel]] = field(default_factory=list)
+    arriving: dict[str, list[tuple[str, Channel]]] = field(default_factory=dict)
     sources: list[SourceStage] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     processes: list[Processes] = field(default_factory=list)
@@ -92,11 +94,13 @@ class Run:
 
     def summary(self) -> RunSummary:
         """The counts as they stand."""
-        dropped = {edge: channel.dropped for edge, channel in self._parts.channels if channel.dropped}
+        dropped: Counter[str] = Counter()
+        for edge, channel in self._parts.channels:
+            dropped[edge.target] += channel.dropped
         components = {
             name: ComponentSummary(
                 kind=unit.node.kind, taken=unit.taken, given=unit.given, dead_letters=unit.dead_letters,
-                dropped=unit.dropped + sum(count for edge, count in dropped.items() if edge.target == name),
+                dropped=unit.dropped + dropped[name],
                 retried=unit.retried,
             )
             for name, unit in self._parts.units.items()
@@ -121,13 +125,15 @@ class Run:
             unit = parts.units[name] = kind(node, self._failures, traced=name in traced)
             for cell in unit.cells:
                 cell.reset()
+        stage_of = graph.stage_of()
         for edge in graph.edges:
             producer, consumer = parts.units[edge.source], parts.units[edge.target]
-            if graph.is_fused(edge):
+            if stage_of[edge.source] == stage_of[edge.target]:
                 producer.units[edge.output].append(consumer)
             else:
                 channel = _channel(edge)
                 parts.channels.append((edge, channel))
+                parts.arriving.setdefault(edge.target, []).append((edge.port, channel))
                 producer.channels[edge.output].append(channel)
         for region_plan in graph.regions:
             region = Region(graph.commit, [each.head for each in region_plan.stages], self._commit, self._published)
@@ -146,7 +152,7 @@ class Run:
         head = self._parts.units[plan.head]
         node = head.node
         holds = getattr(node.component, "holds", None) if node.kind == "merger" else None
-        intake = Intake([(edge.port, channel) for edge, channel in self._parts.channels if edge.target == plan.head], holds)
+        intake = Intake(self._parts.arriving[plan.head], holds)
         if node.is_plain or not isinstance(head, Worker):
             return PlainStage(head, intake, region)
         if node.run_in == "process":

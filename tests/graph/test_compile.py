@@ -1,0 +1,308 @@
+"""Compiling: every mistake is found at once, and what compiles runs and delivers every message."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import TypeVar
+
+from autocoder import ChannelOptions, ConfigurationError, Pipeline, Sink, Transformer
+from autocoder.compile import compile_graph
+from autocoder.declaration import ComponentDeclaration, Connection, PipelineDeclaration
+from autocoder.errors import Place, Problem
+from autocoder.partition import cycles
+from tests.support import Both, Collect, Double, Evens, Numbers, Parity, Repeat
+
+T = TypeVar("T")
+
+
+class Text(Transformer[str, str]):
+    """Takes text."""
+
+    def process(self, text: str, /) -> str:
+        return text
+
+
+class Same(Transformer[T, T]):
+    """Gives what it takes."""
+
+    def process(self, payload: T, /) -> T:
+        return payload
+
+
+class Listed(Transformer[T, list[T]]):
+    """Wraps what it takes."""
+
+    def process(self, payload: T, /) -> list[T]:
+        return [payload]
+
+
+class Texts(Sink[list[str]]):
+    """Takes lists of text."""
+
+    def write(self, batch: Any, /) -> None: ...
+
+
+def problems_of(**components: tuple[Any, str | dict[str, str] | list[str]]) -> list[str]:
+    """Compile components given as `name=(component, from)`; returns what was wrong."""
+    declared = []
+    for name, (component, after) in components.items():
+        inputs = after if isinstance(after, dict) else {"in": after}
+        connections = [
+            Connection(port, *each.partition(".")[::2], place=Place("p.yaml", 1, 1))
+            for port, sources in inputs.items()
+            for each in ([sources] if isinstance(sources, str) else sources) if each
+        ]
+        connections = [Connection(c.port, c.source, c.output or None, c.options, c.place) for c in connections]
+        declared.append(ComponentDeclaration(name, name, type(component), component, tuple(connections)))
+    problems: list[Problem] = []
+    graph = compile_graph(PipelineDeclaration("p", tuple(declared)), problems)
+    assert (graph is None) == bool(problems)
+    return [str(problem).removeprefix("p.yaml:1:1: ").removeprefix(": ") for problem in problems]
+
+
+def only(found: list[str]) -> str:
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_names_that_do_not_exist_get_a_suggestion() -> None:
+    assert only(problems_of(numbers=(Numbers(upto=1), ""), sink=(Collect(), ["nmbers", "numbers"]))) == (
+        "'sink' takes from an unknown component; found 'nmbers'; did you mean 'numbers'?"
+    )
+    assert "did you mean 'even'?" in problems_of(
+        numbers=(Numbers(upto=1), ""), parity=(Parity(), "numbers"), sink=(Collect(), ["parity.evn", "parity.even", "parity.odd"])
+    )[0]
+    found = problems_of(
+        numbers=(Numbers(upto=1), ""), both=(Both(), {"left": "numbers", "rihgt": "numbers"}), sink=(Collect(), "both")
+    )
+    assert any("'both' has no input of this name; found 'rihgt'; did you mean 'right'?" in each for each in found)
+
+
+def test_what_is_not_connected_is_said() -> None:
+    assert only(problems_of(numbers=(Numbers(upto=1), ""))).startswith("output 'out' of 'numbers' goes nowhere")
+    assert only(problems_of(numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), alone=(Collect(), ""))) == (
+        "input 'in' of 'alone' is not connected; write `from: numbers`"
+    )
+    assert only(problems_of(
+        numbers=(Numbers(upto=1), ""), parity=(Parity(), "numbers"), sink=(Collect(), "parity.even")
+    )).startswith("output 'odd' of 'parity' goes nowhere, so its messages would be lost; add a component with `from: parity.odd`")
+    assert any("is not connected" in each for each in problems_of(
+        numbers=(Numbers(upto=1), ""), both=(Both(), {"left": "numbers"}), sink=(Collect(), "both")
+    ))
+
+
+def test_a_splitter_s_output_must_be_named() -> None:
+    found = problems_of(numbers=(Numbers(upto=1), ""), parity=(Parity(), "numbers"), sink=(Collect(), "parity"))
+    assert "'parity' has several outputs; found 'parity'; name one: parity.even, parity.odd" in found
+
+
+def test_types_are_followed_through_generic_components() -> None:
+    assert problems_of(numbers=(Numbers(upto=1), ""), same=(Same(), "numbers"), sink=(Collect(), "same")) == []
+    assert only(problems_of(numbers=(Numbers(upto=1), ""), same=(Same(), "numbers"), text=(Text(), "same"), sink=(Collect(), "text"))) == (
+        "same.out does not fit text.in; found int where str is wanted; "
+        "put a component between them that turns one into the other"
+    )
+    assert "found list[int] where list[str] is wanted" in only(
+        problems_of(numbers=(Numbers(upto=1), ""), listed=(Listed(), "numbers"), sink=(Texts(), "listed"))
+    )
+
+
+def test_a_cycle_names_its_path_and_the_cure() -> None:
+    found = problems_of(
+        numbers=(Numbers(upto=1), ""), a=(Double(), ["numbers", "b"]), b=(Double(), "a"), sink=(Collect(), "b")
+    )
+    assert only(found) == (
+        "components form a cycle of in-memory channels; found a -> b -> a; "
+        "close the loop through a durable input: `from: {port: ..., durable: true}`"
+    )
+
+
+def test_sinks_give_nothing_and_sources_take_nothing() -> None:
+    assert any("takes from a sink" in each for each in problems_of(
+        numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), more=(Collect(), "sink")
+    ))
+    assert any("is a source and takes no input" in each for each in problems_of(
+        numbers=(Numbers(upto=1), ""), other=(Numbers(upto=1), "numbers"), sink=(Collect(), ["numbers", "other"])
+    ))
+
+
+def test_unreachable_components_are_named() -> None:
+    found = problems_of(
+        numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), a=(Double(), "b"), b=(Double(), "a"), tail=(Collect(), "b")
+    )
+    assert {each.split(":")[0] for each in found if "unreachable" in each} == {"'a' is unreachable", "'b' is unreachable", "'tail' is unreachable"}
+
+
+def test_options_without_effect_are_refused() -> None:
+    pipeline = Pipeline("idle")
+    at = pipeline.add("numbers", Numbers(upto=1))
+    at = pipeline.add("double", Double(), after=at, concurrency=4)
+    pipeline.add("sink", Collect(), after=at)
+    with pytest.raises(ConfigurationError, match="concurrency: 4 has no effect on a transformer whose handler is a plain function"):
+        pipeline.run()
+
+
+def test_plain_neighbours_fuse_unless_a_channel_is_asked_for() -> None:
+    pipeline = Pipeline("fused")
+    numbers = pipeline.add("numbers", Numbers(upto=1))
+    double = pipeline.add("double", Double(), after=numbers)
+    evens = pipeline.add("evens", Evens(), after=double)
+    apart = pipeline.add("apart", Repeat(), after=evens, channel=ChannelOptions(capacity=5))
+    pipeline.add("sink", Collect(), after=apart)
+    (region,) = pipeline.compile().regions
+    assert [stage.components for stage in region.stages] == [("numbers",), ("double", "evens"), ("apart", "sink")]
+
+
+def test_two_components_of_a_name_are_refused() -> None:
+    pipeline = Pipeline("twins")
+    pipeline.add("numbers", Numbers(upto=1))
+    with pytest.raises(Exception, match="has a component 'numbers' already"):
+        pipeline.add("numbers", Numbers(upto=1))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A random pipeline: each component with its kind and the outputs it takes from."""
+
+    components: dict[str, tuple[str, dict[str, list[str]]]]
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> Drawn:
+    """Mostly sound pipelines: each component takes from earlier ones, now and then from a later one or from nowhere."""
+    kinds = draw(st.lists(st.sampled_from(["double", "repeat", "parity", "both", "sink", "numbers"]), min_size=1, max_size=9))
+    components: dict[str, tuple[str, dict[str, list[str]]]] = {"c0": ("numbers", {})}
+    outlets = ["c0"]
+    later = [f"c{number + 1}" for number in range(len(kinds))]
+    for number, kind in enumerate(kinds, 1):
+        name = f"c{number}"
+        pool = outlets + (later if draw(st.integers(0, 19)) == 0 else [])
+        choice = st.lists(st.sampled_from(pool), min_size=0 if draw(st.integers(0, 19)) == 0 else 1, max_size=2, unique=True)
+        ports = {"numbers": [], "both": ["left", "right"]}.get(kind, ["in"])
+        components[name] = (kind, {port: draw(choice) for port in ports})
+        outlets += {"parity": [f"{name}.even", f"{name}.odd"], "sink": []}.get(kind, [name])
+    if draw(st.integers(0, 4)):
+        used = {each for _, inputs in components.values() for sources in inputs.values() for each in sources}
+        loose = [each for each in outlets if each not in used]
+        if loose:
+            components["last"] = ("sink", {"in": loose})
+    return Drawn(components)
+
+
+MAKE = {"numbers": lambda: Numbers(upto=7, size=3), "double": Double, "repeat": Repeat, "parity": Parity, "both": Both, "sink": Collect}
+
+
+@given(drawn())
+def test_random_graphs_are_refused_for_a_true_reason_or_deliver_every_message(case: Drawn) -> None:
+    made = {name: MAKE[kind]() for name, (kind, _) in case.components.items()}
+    declared = tuple(
+        ComponentDeclaration(name, name, type(made[name]), made[name], tuple(
+            Connection(port, source.partition(".")[0], source.partition(".")[2] or None)
+            for port, sources in inputs.items() for source in sources
+        ))
+        for name, (_, inputs) in case.components.items()
+    )
+    problems: list[Problem] = []
+    graph = compile_graph(PipelineDeclaration("drawn", declared), problems)
+    reasons = true_reasons(case)
+    if graph is None:
+        assert problems
+        assert reasons, [str(each) for each in problems]
+        return
+    assert not reasons
+    pipeline = Pipeline("drawn")
+    pipeline._declaration = PipelineDeclaration("drawn", declared)
+    pipeline.run()
+    expected = reference(case)
+    for name, (kind, _) in case.components.items():
+        if kind == "sink":
+            assert Counter(made[name].got) == expected[name]
+
+
+def true_reasons(case: Drawn) -> set[str]:
+    """Why a drawn pipeline is unsound, found the slow way."""
+    reasons = set()
+    used = {each for _, inputs in case.components.values() for sources in inputs.values() for each in sources}
+    kinds = {name: kind for name, (kind, _) in case.components.items()}
+    for name, (kind, inputs) in case.components.items():
+        if any(not sources for sources in inputs.values()):
+            reasons.add("unconnected input")
+        for source in (each for sources in inputs.values() for each in sources):
+            if source not in kinds and source.partition(".")[0] not in kinds:
+                reasons.add("unknown")
+            if kinds.get(source) in ("sink", "parity"):
+                reasons.add("no such output")
+        outs = {"parity": [f"{name}.even", f"{name}.odd"], "sink": []}.get(kind, [name])
+        if any(out not in used for out in outs):
+            reasons.add("loose output")
+    seen: set[str] = set()
+
+    def leads_back(name: str, path: tuple[str, ...]) -> bool:
+        if name in path:
+            return True
+        if name in seen:
+            return False
+        back = any(
+            leads_back(source.partition(".")[0], (*path, name))
+            for sources in case.components.get(name, ("", {}))[1].values() for source in sources
+        )
+        seen.add(name)
+        return back
+
+    if any(leads_back(name, ()) for name in case.components):
+        reasons.add("cycle")
+    return reasons
+
+
+def reference(case: Drawn) -> dict[str, Counter[int]]:
+    """What arrives at each outlet and sink, worked out one component after the other."""
+    found: dict[str, Counter[int]] = {}
+    waiting = dict(case.components)
+    while waiting:
+        for name, (kind, inputs) in list(waiting.items()):
+            sources = [each for listed in inputs.values() for each in listed]
+            if any(each not in found for each in sources):
+                continue
+            taken = sum((found[each] for each in sources), Counter())
+            if kind == "numbers":
+                found[name] = Counter(range(7))
+            elif kind == "double":
+                found[name] = Counter({2 * n: 0 for n in taken})
+                for n, times in taken.items():
+                    found[name][2 * n] += times
+            elif kind == "repeat":
+                found[name] = Counter({n: 2 * times for n, times in taken.items()})
+            elif kind == "parity":
+                found[f"{name}.even"] = Counter({n: times for n, times in taken.items() if n % 2 == 0})
+                found[f"{name}.odd"] = Counter({n: times for n, times in taken.items() if n % 2})
+                found[name] = Counter()
+            else:
+                found[name] = taken
+            del waiting[name]
+    return found
+
+
+def test_cycles_finds_each_knot() -> None:
+    from autocoder.graph import Edge
+
+    def edge(a: str, b: str) -> Edge:
+        return Edge(a, "out", b, "in", ChannelOptions(), Any, Place(""))
+
+    assert cycles(["a", "b", "c", "d"], [edge("a", "b"), edge("b", "a"), edge("c", "c"), edge("b", "d")]) == [["a", "b"], ["c"]]
+
+
+def test_a_chain_longer_than_calls_may_nest_runs() -> None:
+    pipeline = Pipeline("long")
+    at = pipeline.add("numbers", Numbers(upto=3))
+    for number in range(1500):
+        at = pipeline.add(f"double{number}", Double(), after=at)
+    sink = Collect()
+    pipeline.add("sink", sink, after=at)
+    pipeline.run()
+    assert sink.got == [0, 2**1500, 2**1501]

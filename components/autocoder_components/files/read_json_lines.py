@@ -1,0 +1,109 @@
+"""`files.ReadJsonLines`: files of JSON values, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Generic, cast
+
+from anyio.to_thread import run_sync
+from pydantic import Field, TypeAdapter, ValidationError
+
+from autocoder import Batch, Rejected, Source
+from autocoder_components.files.fields import (
+    BATCH,
+    MAX_LINE_BYTES,
+    BatchSize,
+    Encoding,
+    FilePattern,
+    Follow,
+    MaxLineBytes,
+    Poll,
+    T,
+)
+from autocoder_components.files.lines import LineFeed
+from autocoder_components.files.matching import require_files
+from autocoder_components.files.read_lines import undecodable
+from autocoder_components.files.reader import Decoded, FileReader, Place, ReadSettings, reject, summarise
+
+
+class ReadJsonLines(Source[T]):
+    """Read files of JSON values, one a line (JSON Lines, NDJSON), each validated into the payload type.
+
+    ```yaml
+    pipeline: big-orders
+    components:
+      orders: {use: files.ReadJsonLines, with: {path: "orders/*.jsonl.gz", payload: "shop:Order"}}
+      out:    {use: console.Print, from: orders}
+    ```
+
+    `payload` is a dataclass, pydantic model, TypedDict or builtin; by default whatever object stands there, as a dict.
+    Empty lines are skipped. A line that is no JSON, does not fit the type, is no text in `encoding` or is too long is
+    rejected with `file:line`, and the others go on. Order, resuming, `follow` and `.gz` are as for files.ReadLines.
+    """
+
+    path: FilePattern
+    payload: type[T] = Field(default=cast("type[T]", dict), description="what each line is validated into")
+    encoding: Encoding = "utf-8"
+    follow: Follow = False
+    poll: Poll = 1.0
+    batch: BatchSize = BATCH
+    max_line_bytes: MaxLineBytes = MAX_LINE_BYTES
+
+    _reader: FileReader[T]
+
+    async def open(self) -> None:
+        """Find the files, so that a wrong path is known at once."""
+        if not self.follow:
+            await run_sync(require_files, self.path)
+        settings = ReadSettings(
+            path=self.path, follow=self.follow, poll=self.poll, batch=self.batch, max_line_bytes=self.max_line_bytes
+        )
+        self._reader = FileReader(settings, _JsonLines(TypeAdapter(self.payload), self.encoding))
+
+    def read(self, resume: Any, /) -> AsyncIterator[Batch[T]]:
+        """The payloads, a batch at a time."""
+        return self._reader.batches(resume)
+
+    async def close(self) -> None:
+        """Close the files."""
+        self._reader.close()
+
+
+class _JsonLines(Generic[T]):
+    """Lines as JSON values: the format and its decoder in one, since no file is headed by anything.
+
+    Each line is validated by itself: joined to one array they would be faster, but a line `1,2`, or two lines that are
+    the halves of an object, would pass.
+    """
+
+    def __init__(self, adapter: TypeAdapter[T], encoding: str) -> None:
+        validate: Callable[[bytes | str], T] = adapter.validate_json
+        self._validate: Callable[[bytes], T]
+        if encoding in ("utf-8", "ascii"):
+            self._validate = validate
+        else:
+            self._validate = lambda line: validate(line.decode(encoding))
+
+    def begin(self, _feed: LineFeed, _name: str, /) -> _JsonLines[T]:
+        return self
+
+    def decode(self, lines: Sequence[bytes], place: Place, _is_all: bool, /) -> Decoded[T]:
+        validate = self._validate
+        try:
+            return Decoded([validate(line) for line in lines], [], len(lines))
+        except (ValidationError, UnicodeDecodeError):
+            return self._decode_each(lines, place)
+
+    def _decode_each(self, lines: Sequence[bytes], place: Place) -> Decoded[T]:
+        payloads: list[T] = []
+        rejected: list[Rejected] = []
+        for index, line in enumerate(lines):
+            if not line or line.isspace():
+                continue
+            try:
+                payloads.append(self._validate(line))
+            except ValidationError as error:
+                rejected.append(reject(line, summarise(error), place.plus(index)))
+            except UnicodeDecodeError as error:
+                rejected.append(reject(line, undecodable(error), place.plus(index)))
+        return Decoded(payloads, rejected, len(lines))

@@ -420,7 +420,7 @@ def _target_row(page: _Page, target: Target) -> str:
     # A check that was never routed anywhere has no kind of its own to name.
     kinds = [(o, "" if o.kind is CheckKind.SKIPPED else f"{o.kind} ") for o in own]
     checks = "".join(f'<span class="check">{kind}{_status(o.status)}</span>' for o, kind in kinds)
-    found = [f for f in page.assessment.findings if (f.place.file, f.server) == (target.file, target.server)]
+    found = [finding for outcome in own for finding in outcome.findings]
     name = "the file as a whole" if target.server is None else _isolated(target.server)
     return (
         f'<tr><th scope="row">{name}</th><td data-label="Client">{_text(target.client)}, {_text(target.scope)}</td>'

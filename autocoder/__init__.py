@@ -46,7 +46,17 @@ if TYPE_CHECKING:
 _NAMES = {
     "component": ("Component", "Merger", "Sink", "Source", "Splitter", "Transformer"),
     "declaration": ("ChannelOptions", "CommitPolicy", "ErrorPolicy", "RetryPolicy"),
-    "errors": ("AutocoderError", "ComponentDefinitionError", "ConfigurationError", "ForcedStop", "PipelineError", "Place", "Problem", "UnreachableError", "UsageError"),
+    "errors": (
+        "AutocoderError",
+        "ComponentDefinitionError",
+        "ConfigurationError",
+        "ForcedStop",
+        "PipelineError",
+        "Place",
+        "Problem",
+        "UnreachableError",
+        "UsageError",
+    ),
     "message": ("Batch", "Emission", "Rejected"),
     "pipeline": ("Outlet", "Pipeline"),
     "port": ("In", "Out"),

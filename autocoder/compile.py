@@ -36,15 +36,21 @@ def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> 
     """The graph of a declaration, or None when there are problems (those given and those found, all in `problems`)."""
     drafts = {each.name: _draft(each, problems) for each in declaration.components}
     if not drafts:
-        problems.append(Problem(declaration.place, "the pipeline has no components", cure="declare at least a Source and a Sink"))
+        problems.append(
+            Problem(declaration.place, "the pipeline has no components", cure="declare at least a Source and a Sink")
+        )
     edges = [edge for draft in drafts.values() for edge in _connect(draft, drafts, problems)]
     _check_ports(declaration, drafts, edges, problems)
     for cycle in cycles(list(drafts), [edge for edge in edges if not edge.options.durable]):
         path = " -> ".join([*cycle, cycle[0]])
-        problems.append(Problem(
-            drafts[cycle[0]].declared.place, "components form a cycle of in-memory channels", path,
-            "close the loop through a durable input: `from: {port: ..., durable: true}`",
-        ))
+        problems.append(
+            Problem(
+                drafts[cycle[0]].declared.place,
+                "components form a cycle of in-memory channels",
+                path,
+                "close the loop through a durable input: `from: {port: ..., durable: true}`",
+            )
+        )
     order = topological_order(list(drafts), edges)
     _resolve_types(order, drafts, edges, problems)
     if problems:
@@ -52,7 +58,12 @@ def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> 
     nodes = {name: _node(drafts[name]) for name in order}
     typed = tuple(_with_type(edge, drafts) for edge in edges)
     return Graph(
-        declaration.name, declaration.description, nodes, typed, regions_of(nodes, typed), declaration.commit,
+        declaration.name,
+        declaration.description,
+        nodes,
+        typed,
+        regions_of(nodes, typed),
+        declaration.commit,
         declaration.secrets,
     )
 
@@ -104,9 +115,13 @@ def _default(declared: ComponentDeclaration, name: str) -> Any:
 def _connect(draft: _Draft, drafts: Mapping[str, _Draft], problems: list[Problem]) -> Iterable[Edge]:
     declared, contract = draft.declared, draft.contract
     if contract is not None and contract.kind == "source" and declared.connections:
-        problems.append(Problem(
-            declared.connections[0].place, f"{declared.name!r} is a source and takes no input", cure="leave `from` out"
-        ))
+        problems.append(
+            Problem(
+                declared.connections[0].place,
+                f"{declared.name!r} is a source and takes no input",
+                cure="leave `from` out",
+            )
+        )
         return
     for connection in declared.connections:
         edge = _edge(draft, connection, drafts, problems)
@@ -114,28 +129,37 @@ def _connect(draft: _Draft, drafts: Mapping[str, _Draft], problems: list[Problem
             yield edge
 
 
-def _edge(
-    draft: _Draft, connection: Connection, drafts: Mapping[str, _Draft], problems: list[Problem]
-) -> Edge | None:
+def _edge(draft: _Draft, connection: Connection, drafts: Mapping[str, _Draft], problems: list[Problem]) -> Edge | None:
     name, place = draft.declared.name, connection.place
     producer = drafts.get(connection.source)
     if producer is None:
-        problems.append(Problem(
-            place, f"{name!r} takes from an unknown component", repr(connection.source), did_you_mean(connection.source, drafts)
-        ))
+        problems.append(
+            Problem(
+                place,
+                f"{name!r} takes from an unknown component",
+                repr(connection.source),
+                did_you_mean(connection.source, drafts),
+            )
+        )
         return None
     port = connection.port
     if draft.contract is not None and port not in draft.ins:
-        problems.append(Problem(place, f"{name!r} has no input of this name", repr(port), did_you_mean(port, draft.ins)))
+        problems.append(
+            Problem(place, f"{name!r} has no input of this name", repr(port), did_you_mean(port, draft.ins))
+        )
         return None
     output = connection.output or _only_output(name, producer, connection, problems)
     if output is None:
         return None
     if not producer.is_hole and output not in producer.outs:
-        problems.append(Problem(
-            place, f"{connection.source!r} has no output of this name", repr(output),
-            did_you_mean(output, producer.outs) if producer.outs else "it is a sink: nothing comes out of it",
-        ))
+        problems.append(
+            Problem(
+                place,
+                f"{connection.source!r} has no output of this name",
+                repr(output),
+                did_you_mean(output, producer.outs) if producer.outs else "it is a sink: nothing comes out of it",
+            )
+        )
         return None
     return Edge(connection.source, output, name, port, connection.options, Any, place)
 
@@ -165,19 +189,28 @@ def _check_ports(
         place = draft.declared.place
         for port in draft.ins:
             if (name, port) not in fed:
-                problems.append(Problem(
-                    place, f"input {port!r} of {name!r} is not connected", cure=_feed_cure(name, port, draft, drafts)
-                ))
+                problems.append(
+                    Problem(
+                        place,
+                        f"input {port!r} of {name!r} is not connected",
+                        cure=_feed_cure(name, port, draft, drafts),
+                    )
+                )
         for port in draft.outs:
             if (name, port) not in used and not (draft.is_hole or (len(draft.outs) == 1 and name in taken_from)):
-                problems.append(Problem(
-                    place, f"output {port!r} of {name!r} goes nowhere, so its messages would be lost",
-                    cure=f"add a component with `from: {name}{'.' + port if len(draft.outs) > 1 else ''}` "
-                    f"(flow.Discard if they are not wanted)",
-                ))
+                problems.append(
+                    Problem(
+                        place,
+                        f"output {port!r} of {name!r} goes nowhere, so its messages would be lost",
+                        cure=f"add a component with `from: {name}{'.' + port if len(draft.outs) > 1 else ''}` "
+                        f"(flow.Discard if they are not wanted)",
+                    )
+                )
     kinds = {draft.contract.kind for draft in drafts.values() if draft.contract is not None}
     if drafts and not holes and "source" not in kinds:
-        problems.append(Problem(declaration.place, "the pipeline has no source", cure="start it with one, such as files.ReadLines"))
+        problems.append(
+            Problem(declaration.place, "the pipeline has no source", cure="start it with one, such as files.ReadLines")
+        )
     _check_reachable(drafts, edges, problems)
 
 
@@ -196,15 +229,17 @@ def _check_reachable(drafts: Mapping[str, _Draft], edges: Sequence[Edge], proble
         queue.extend(fresh)
     for name, draft in drafts.items():
         if name not in reached:
-            problems.append(Problem(
-                draft.declared.place, f"{name!r} is unreachable: no source leads to it", cure="connect it, or take it out"
-            ))
+            problems.append(
+                Problem(
+                    draft.declared.place,
+                    f"{name!r} is unreachable: no source leads to it",
+                    cure="connect it, or take it out",
+                )
+            )
 
 
 def _feed_cure(name: str, port: str, draft: _Draft, drafts: Mapping[str, _Draft]) -> str:
-    choices = [
-        each for each, other in drafts.items() if each != name and other.outs and name not in _sources_of(other)
-    ]
+    choices = [each for each, other in drafts.items() if each != name and other.outs and name not in _sources_of(other)]
     example = choices[-1] if choices else "a_component"
     if draft.contract is not None and draft.contract.kind == "merger":
         return f"write `from: {{{port}: {example}, ...}}`"
@@ -235,11 +270,14 @@ def _resolve_types(
         draft.out_types = {port: substitute(each.type, bindings) for port, each in draft.outs.items()}
         for edge, produced in arriving:
             if not fits(produced, draft.in_types[edge.port]):
-                problems.append(Problem(
-                    edge.place, f"{edge.source}.{edge.output} does not fit {name}.{edge.port}",
-                    f"{type_name(produced)} where {type_name(draft.in_types[edge.port])} is wanted",
-                    "put a component between them that turns one into the other",
-                ))
+                problems.append(
+                    Problem(
+                        edge.place,
+                        f"{edge.source}.{edge.output} does not fit {name}.{edge.port}",
+                        f"{type_name(produced)} where {type_name(draft.in_types[edge.port])} is wanted",
+                        "put a component between them that turns one into the other",
+                    )
+                )
 
 
 def _produced(edge: Edge, drafts: Mapping[str, _Draft]) -> Any:
@@ -257,11 +295,16 @@ def _node(draft: _Draft) -> Node:
         raise AssertionError("a hole is a problem, and a graph with problems is not built")
     kind = declared.type
     return Node(
-        name=declared.name, use=declared.use, component=declared.component, contract=contract,
-        ins=draft.in_types, outs=draft.out_types, on_error=declared.on_error or ErrorPolicy(), on_error_declared=declared.on_error is not None,
+        name=declared.name,
+        use=declared.use,
+        component=declared.component,
+        contract=contract,
+        ins=draft.in_types,
+        outs=draft.out_types,
+        on_error=declared.on_error or ErrorPolicy(),
+        on_error_declared=declared.on_error is not None,
         concurrency=declared.concurrency or kind.default_concurrency,
         ordered=kind.default_ordered if declared.ordered is None else declared.ordered,
-        run_in=declared.run_in or kind.default_run_in, place=declared.place,
+        run_in=declared.run_in or kind.default_run_in,
+        place=declared.place,
     )
-
-

@@ -62,7 +62,7 @@ class Component:
             cls.default_ordered = ordered
         if run_in is not None:
             cls.default_run_in = run_in
-        cls._locals = _defining_locals(sys._getframe(1))  # noqa: SLF001  where the class statement stands
+        cls._locals = _defining_locals(sys._getframe(1))
         if cls.kind and cls.__module__ != __name__:
             try:
                 cls._contract = read_contract(cls)

@@ -40,7 +40,9 @@ def build_config_model(owner: type, root: type, local: Mapping[str, Any]) -> typ
         except ComponentDefinitionError:
             raise
         except Exception as error:
-            raise ComponentDefinitionError(f"{owner.__qualname__}: its fields are no valid configuration: {error}") from error
+            raise ComponentDefinitionError(
+                f"{owner.__qualname__}: its fields are no valid configuration: {error}"
+            ) from error
     return model
 
 
@@ -50,14 +52,20 @@ def config_values(validated: BaseModel) -> dict[str, Any]:
 
 
 _CONFIG: Final = ConfigDict(
-    extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), validate_default=True,
-    hide_input_in_errors=True, use_attribute_docstrings=False,
+    extra="forbid",
+    arbitrary_types_allowed=True,
+    protected_namespaces=(),
+    validate_default=True,
+    hide_input_in_errors=True,
+    use_attribute_docstrings=False,
 )
 
 
 def _hint(base: type, name: str, local: Mapping[str, Any]) -> Any:
     # A class of its own, so that one field's forward reference does not hide the others.
-    holder = type("holder", (), {"__annotations__": {name: vars(base)["__annotations__"][name]}, "__module__": base.__module__})
+    holder = type(
+        "holder", (), {"__annotations__": {name: vars(base)["__annotations__"][name]}, "__module__": base.__module__}
+    )
     try:
         return typing.get_type_hints(holder, localns=dict(local), include_extras=True)[name]
     except NameError as error:

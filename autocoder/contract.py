@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, TypedDict, get_args, get_origin
 
 from autocoder.errors import ComponentDefinitionError
 from autocoder.handler import Handler, UnresolvedHints, is_overridden, read_batch_handler, read_handler
@@ -50,7 +50,12 @@ def read_contract(owner: Any) -> Contract:
     return _READERS[owner.kind](owner, base, tuple(_resolved(each, owner) for each in arguments or ()))
 
 
-def _common(owner: Any, takes_keys: bool) -> dict[str, bool]:
+class _Common(TypedDict):
+    keyed: bool
+    stateful: bool
+
+
+def _common(owner: Any, *, takes_keys: bool) -> _Common:
     state = declared_state(owner)
     keyed = any(isinstance(each, Keyed) for each in state.values())
     if keyed and not callable(getattr(owner, "key", None)):
@@ -69,10 +74,15 @@ def _source(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:
             f"{owner.__qualname__} has no handler; write `async def read(self, resume, /) -> AsyncIterator[Batch[...]]`"
         )
     if inspect.iscoroutinefunction(owner.read):
-        raise ComponentDefinitionError(f"{owner.__qualname__}.read returns instead of yielding; yield Batch(payloads, resume=...)")
+        raise ComponentDefinitionError(
+            f"{owner.__qualname__}.read returns instead of yielding; yield Batch(payloads, resume=...)"
+        )
     out = Out(arguments[0], name=OUT)
     return Contract(
-        "source", outs={OUT: out}, is_async=not inspect.isgeneratorfunction(owner.read), **_common(owner, takes_keys=False)
+        "source",
+        outs={OUT: out},
+        is_async=not inspect.isgeneratorfunction(owner.read),
+        **_common(owner, takes_keys=False),
     )
 
 
@@ -92,19 +102,30 @@ def _transformer(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:
         )
     asynchronous = batch.is_async if batch is not None else handlers[IN].is_async
     return Contract(
-        "transformer", ins={IN: In(takes, name=IN)}, outs={OUT: Out(gives, name=OUT)},
-        handlers=handlers, batch=batch, is_async=asynchronous, **common,
+        "transformer",
+        ins={IN: In(takes, name=IN)},
+        outs={OUT: Out(gives, name=OUT)},
+        handlers=handlers,
+        batch=batch,
+        is_async=asynchronous,
+        **common,
     )
 
 
 def _splitter(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:
     outs = _declared(owner, Out)
     if not outs and not is_overridden(owner, base, "outputs"):
-        raise ComponentDefinitionError(f"{owner.__qualname__} declares no output; write `name = Out(Type)` in the class")
+        raise ComponentDefinitionError(
+            f"{owner.__qualname__} declares no output; write `name = Out(Type)` in the class"
+        )
     handler = read_handler(owner, "process", takes=arguments[0], gives=Emission, local=owner._locals)
     return Contract(
-        "splitter", ins={IN: In(arguments[0], name=IN)}, outs=outs, handlers={IN: handler},
-        is_async=handler.is_async, **_common(owner, takes_keys=True),
+        "splitter",
+        ins={IN: In(arguments[0], name=IN)},
+        outs=outs,
+        handlers={IN: handler},
+        is_async=handler.is_async,
+        **_common(owner, takes_keys=True),
     )
 
 
@@ -124,8 +145,12 @@ def _merger(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:
             f"{owner.__qualname__} decides its inputs by configuration; write `def on_message(self, port: str, payload, /)`"
         )
     return Contract(
-        "merger", ins=ins, outs={OUT: Out(arguments[0], name=OUT)}, handlers=handlers,
-        is_async=any(each.is_async for each in handlers.values()), **_common(owner, takes_keys=True),
+        "merger",
+        ins=ins,
+        outs={OUT: Out(arguments[0], name=OUT)},
+        handlers=handlers,
+        is_async=any(each.is_async for each in handlers.values()),
+        **_common(owner, takes_keys=True),
     )
 
 
@@ -148,13 +173,21 @@ def _sink(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:
         return Contract("sink", ins=takes, transactional=True, **common)
     parameters = [each for each in inspect.signature(write).parameters if each != "self"]
     if len(parameters) not in (1, 2):
-        raise ComponentDefinitionError(f"{owner.__qualname__}.write must take (self, batch, /) or (self, batch, keys, /)")
+        raise ComponentDefinitionError(
+            f"{owner.__qualname__}.write must take (self, batch, /) or (self, batch, keys, /)"
+        )
     return Contract(
         "sink", ins=takes, wants_keys=len(parameters) == 2, is_async=inspect.iscoroutinefunction(write), **common
     )
 
 
-_READERS: Final = {"source": _source, "transformer": _transformer, "splitter": _splitter, "merger": _merger, "sink": _sink}
+_READERS: Final = {
+    "source": _source,
+    "transformer": _transformer,
+    "splitter": _splitter,
+    "merger": _merger,
+    "sink": _sink,
+}
 
 
 def _declared(owner: type, kind: type[Any]) -> dict[str, Any]:

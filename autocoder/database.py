@@ -29,12 +29,18 @@ def parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except ArgumentError:
-        raise UsageError("the database URL cannot be read; write sqlite:///path or postgresql://user@host/name") from None
+        raise UsageError(
+            "the database URL cannot be read; write sqlite:///path or postgresql://user@host/name"
+        ) from None
     driver = DRIVERS.get(parsed.drivername.partition("+")[0])
     if driver is None:
-        raise UsageError(f"database {parsed.drivername!r} is not supported; use sqlite:///path or postgresql://user@host/name")
+        raise UsageError(
+            f"database {parsed.drivername!r} is not supported; use sqlite:///path or postgresql://user@host/name"
+        )
     if driver.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
-        raise UsageError("a database in memory is lost with the process; leave the database out to keep nothing, or name a file")
+        raise UsageError(
+            "a database in memory is lost with the process; leave the database out to keep nothing, or name a file"
+        )
     return parsed.set(drivername=driver)
 
 
@@ -106,7 +112,10 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout={BUSY_MILLISECONDS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+        f"busy_timeout={BUSY_MILLISECONDS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

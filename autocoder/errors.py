@@ -83,9 +83,15 @@ class ComponentDefinitionError(AutocoderError, TypeError):
 class PipelineError(AutocoderError):
     """A running pipeline stopped. `component`, `port` and `hook` say where; `payload` is cut short and masked."""
 
-    def __init__(  # noqa: PLR0913  the parts of the message are the interface
-        self, pipeline: str, component: str, hook: str, error: BaseException | str, *,
-        port: str | None = None, payload: str | None = None,
+    def __init__(
+        self,
+        pipeline: str,
+        component: str,
+        hook: str,
+        error: BaseException | str,
+        *,
+        port: str | None = None,
+        payload: str | None = None,
     ) -> None:
         self.pipeline, self.component, self.hook, self.port, self.payload = pipeline, component, hook, port, payload
         where = f"pipeline {pipeline!r}, component {component!r}"

@@ -15,10 +15,14 @@ from autocoder.errors import ComponentDefinitionError
 from autocoder.port import fits, type_name
 
 _SYNC_MANY: Final = (
-    collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator,
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
 )
 _ASYNC_MANY: Final = (
-    collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
 )
 
 
@@ -96,7 +100,7 @@ def _shape(where: str, name: str, function: Callable[..., Any], returned: Any, g
         raise ComponentDefinitionError(f"{where} is a generator; write `-> Iterator[{type_name(gives)}]`")
     if get_origin(returned) in (Union, types.UnionType) and type(None) in get_args(returned):
         rest = tuple(each for each in get_args(returned) if each is not type(None))
-        _must_fit(where, Union[rest], gives)  # noqa: UP007  built at run time
+        _must_fit(where, Union[rest], gives)
         return Handler(name, Shape.OPTIONAL, is_async=is_coroutine)
     if returned is None or returned is type(None):
         raise ComponentDefinitionError(

@@ -64,7 +64,7 @@ def _render(value: object, depth: int) -> str:
         return repr(value[: 2 * PREVIEW_CHARACTERS])
     try:
         return repr(value)
-    except Exception as error:  # noqa: BLE001  a payload's own __repr__ may do anything
+    except Exception as error:
         return f"<{type(value).__name__}: repr failed: {type(error).__name__}>"
 
 

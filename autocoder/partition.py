@@ -57,7 +57,7 @@ def cycles(names: Sequence[str], edges: Sequence[Edge]) -> list[list[str]]:
                 stack.append((name, at + 1))
                 target = following[name][at]
                 if state.get(target) == 1:
-                    found.append(path[path.index(target):])
+                    found.append(path[path.index(target) :])
                 elif target not in state:
                     stack.append((target, 0))
             else:

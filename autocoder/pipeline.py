@@ -8,18 +8,23 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, overload
+from typing import Any, Final, Generic, Self, overload
 
 import anyio
 from anyio.abc import TaskStatus
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from autocoder.compile import compile_graph
 from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
 from autocoder.contract import IN, OUT
 from autocoder.database import Database, open_database
 from autocoder.declaration import (
-    ChannelOptions, CommitPolicy, ComponentDeclaration, Connection, ErrorPolicy, PipelineDeclaration,
+    ChannelOptions,
+    CommitPolicy,
+    ComponentDeclaration,
+    Connection,
+    ErrorPolicy,
+    PipelineDeclaration,
 )
 from autocoder.errors import ConfigurationError, ForcedStop, PipelineError, Place, Problem, UsageError, describe
 from autocoder.graph import Graph
@@ -35,6 +40,9 @@ from autocoder.summary import RunSummary
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 TOut = TypeVar("TOut")
+
+
+DEFAULT_CHANNEL: Final = ChannelOptions()
 
 
 class Outlet(Generic[T_co]):
@@ -59,9 +67,7 @@ class Outlet(Generic[T_co]):
 class Pipeline:
     """A pipeline. Build it with `from_yaml`, or with `add`; then `run`, or `await run_async` inside an event loop."""
 
-    def __init__(
-        self, name: str, *, description: str = "", every: float = 0.1, messages: int = 10_000
-    ) -> None:
+    def __init__(self, name: str, *, description: str = "", every: float = 0.1, messages: int = 10_000) -> None:
         place = Place(f"<pipeline {name}>")
         self._declaration = PipelineDeclaration(
             name, (), CommitPolicy(every, messages), description=description, place=place
@@ -71,8 +77,13 @@ class Pipeline:
 
     @classmethod
     def from_yaml(
-        cls, source: str | Path, *, environ: Mapping[str, str] | None = None, registry: Registry | None = None,
-        allowed: Sequence[str] = (), overrides: Any = None,
+        cls,
+        source: str | Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        registry: Registry | None = None,
+        allowed: Sequence[str] = (),
+        overrides: Any = None,
     ) -> Self:
         """A pipeline from YAML text or from the file at a Path.
 
@@ -80,8 +91,11 @@ class Pipeline:
         beyond the pipeline's own folder and the project. Raises ConfigurationError with every problem at once.
         """
         declaration, problems = load_pipeline(
-            source, registry=registry or Registry.installed(), environ=os.environ if environ is None else environ,
-            allowed=allowed, overrides=overrides,
+            source,
+            registry=registry or Registry.installed(),
+            environ=os.environ if environ is None else environ,
+            allowed=allowed,
+            overrides=overrides,
         )
         if declaration is None:
             raise ConfigurationError(problems)
@@ -100,19 +114,85 @@ class Pipeline:
         return self._declaration
 
     @overload
-    def add(self, name: str, component: Source[TOut], /, **options: Any) -> Outlet[TOut]: ...
+    def add(
+        self,
+        name: str,
+        component: Source[TOut],
+        /,
+        *,
+        on_error: ErrorPolicy | None = ...,
+        concurrency: int | None = ...,
+        ordered: bool | None = ...,
+        run_in: RunIn | None = ...,
+    ) -> Outlet[TOut]: ...
     @overload
-    def add(self, name: str, component: Transformer[T, TOut], /, *, after: Outlet[T] | Sequence[Outlet[T]], **options: Any) -> Outlet[TOut]: ...
+    def add(
+        self,
+        name: str,
+        component: Transformer[T, TOut],
+        /,
+        *,
+        after: Outlet[T] | Sequence[Outlet[T]],
+        channel: ChannelOptions = ...,
+        on_error: ErrorPolicy | None = ...,
+        concurrency: int | None = ...,
+        ordered: bool | None = ...,
+        run_in: RunIn | None = ...,
+    ) -> Outlet[TOut]: ...
     @overload
-    def add(self, name: str, component: Splitter[T], /, *, after: Outlet[T] | Sequence[Outlet[T]], **options: Any) -> Outlet[Any]: ...
+    def add(
+        self,
+        name: str,
+        component: Splitter[T],
+        /,
+        *,
+        after: Outlet[T] | Sequence[Outlet[T]],
+        channel: ChannelOptions = ...,
+        on_error: ErrorPolicy | None = ...,
+        concurrency: int | None = ...,
+        ordered: bool | None = ...,
+        run_in: RunIn | None = ...,
+    ) -> Outlet[Any]: ...
     @overload
-    def add(self, name: str, component: Merger[TOut], /, *, after: Mapping[str, Outlet[Any] | Sequence[Outlet[Any]]], **options: Any) -> Outlet[TOut]: ...
+    def add(
+        self,
+        name: str,
+        component: Merger[TOut],
+        /,
+        *,
+        after: Mapping[str, Outlet[Any] | Sequence[Outlet[Any]]],
+        channel: ChannelOptions = ...,
+        on_error: ErrorPolicy | None = ...,
+        concurrency: int | None = ...,
+        ordered: bool | None = ...,
+        run_in: RunIn | None = ...,
+    ) -> Outlet[TOut]: ...
     @overload
-    def add(self, name: str, component: Sink[T], /, *, after: Outlet[T] | Sequence[Outlet[T]], **options: Any) -> None: ...
-    def add(  # noqa: PLR0913  the component's place, as in YAML
-        self, name: str, component: Component, /, *, after: Any = (),
-        channel: ChannelOptions = ChannelOptions(), on_error: ErrorPolicy | None = None,
-        concurrency: int | None = None, ordered: bool | None = None, run_in: RunIn | None = None,
+    def add(
+        self,
+        name: str,
+        component: Sink[T],
+        /,
+        *,
+        after: Outlet[T] | Sequence[Outlet[T]],
+        channel: ChannelOptions = ...,
+        on_error: ErrorPolicy | None = ...,
+        concurrency: int | None = ...,
+        ordered: bool | None = ...,
+        run_in: RunIn | None = ...,
+    ) -> None: ...
+    def add(
+        self,
+        name: str,
+        component: Component,
+        /,
+        *,
+        after: Any = (),
+        channel: ChannelOptions = DEFAULT_CHANNEL,
+        on_error: ErrorPolicy | None = None,
+        concurrency: int | None = None,
+        ordered: bool | None = None,
+        run_in: RunIn | None = None,
     ) -> Outlet[Any] | None:
         """Add a named component behind the outlets it takes from; returns its outlet (None for a sink).
 
@@ -124,11 +204,20 @@ class Pipeline:
         inputs: Mapping[str, Any] = after if isinstance(after, Mapping) else {IN: after}
         connections = tuple(
             Connection(port, outlet.component, outlet.output, channel, place)
-            for port, outlets in inputs.items() for outlet in _outlets(outlets)
+            for port, outlets in inputs.items()
+            for outlet in _outlets(outlets)
         )
         declared = ComponentDeclaration(
-            name, type(component).__qualname__, type(component), component, connections, on_error=on_error,
-            concurrency=concurrency, ordered=ordered, run_in=run_in, place=place,
+            name,
+            type(component).__qualname__,
+            type(component),
+            component,
+            connections,
+            on_error=on_error,
+            concurrency=concurrency,
+            ordered=ordered,
+            run_in=run_in,
+            place=place,
         )
         self._declaration = replace(self._declaration, components=(*self._declaration.components, declared))
         if isinstance(component, Sink):
@@ -148,7 +237,10 @@ class Pipeline:
         return anyio.run(lambda: self.run_async(database=database))
 
     async def run_async(
-        self, *, database: str | None = None, signals: bool = False,
+        self,
+        *,
+        database: str | None = None,
+        signals: bool = False,
         on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
     ) -> RunSummary:
         """As `run`, inside a running event loop.
@@ -190,16 +282,23 @@ def _outlets(given: Any) -> Iterable[Outlet[Any]]:
 
 def _refuse_unsupported(graph: Graph, database: str | None) -> None:
     problems = [
-        Problem(edge.place, f"the channel {edge} is durable", cure="durable channels are not available yet; leave `durable` out")
-        for edge in graph.edges if edge.options.durable
+        Problem(
+            edge.place,
+            f"the channel {edge} is durable",
+            cure="durable channels are not available yet; leave `durable` out",
+        )
+        for edge in graph.edges
+        if edge.options.durable
     ]
     if database is None:
         problems += [
             Problem(
-                node.place, f"sink {node.name!r} writes to the pipeline's own database, and this run has none",
+                node.place,
+                f"sink {node.name!r} writes to the pipeline's own database, and this run has none",
                 cure="run it with --database sqlite:///FILE (in Python: run(database=...))",
             )
-            for node in graph.nodes.values() if node.contract.transactional
+            for node in graph.nodes.values()
+            if node.contract.transactional
         ]
     if problems:
         raise ConfigurationError(problems)
@@ -245,9 +344,9 @@ async def _with_signals(run: Run) -> RunSummary:
             summary = await run()
         tasks.cancel_scope.cancel()
     if summary is None:
-        forced = ForcedStop(f"stopped by force by a second {stopped[-1].name}; what was not committed will be done again")
+        forced = ForcedStop(
+            f"stopped by force by a second {stopped[-1].name}; what was not committed will be done again"
+        )
         forced.exit_code = 128 + stopped[-1]
         raise forced
     return summary
-
-

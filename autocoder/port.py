@@ -19,7 +19,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 class _Port(Generic[T]):
     """What inputs and outputs have in common; the name is the attribute it is assigned to."""
 
-    def __init__(self, type: type[T] | Any, *, name: str = "") -> None:  # noqa: A002  reads as In(type=Ticket)
+    def __init__(self, type: type[T] | Any, *, name: str = "") -> None:
         self.type = type
         self.name = name
 
@@ -60,7 +60,7 @@ def type_name(hint: Any) -> str:
     return getattr(hint, "__name__", None) or str(hint)
 
 
-def fits(produced: Any, consumed: Any) -> bool:  # noqa: PLR0912  one rule of the type system each
+def fits(produced: Any, consumed: Any) -> bool:
     """Whether every payload of type `produced` may be given to a port of type `consumed`.
 
     Read-only view: containers are covariant, since a payload is never changed once it was emitted. An `Any` on either
@@ -88,7 +88,7 @@ def fits(produced: Any, consumed: Any) -> bool:  # noqa: PLR0912  one rule of th
     if not _subclass(produced_class, consumed_class):
         return False
     wanted, given = get_args(consumed), get_args(produced)
-    if not wanted or not given or produced_class is not consumed_class and len(given) != len(wanted):
+    if not wanted or not given or (produced_class is not consumed_class and len(given) != len(wanted)):
         return True
     if produced_class is tuple:
         return _tuple_fits(given, wanted)
@@ -113,7 +113,7 @@ def _plain(hint: Any) -> Any:
 
 
 def _subclass(produced: type, consumed: type) -> bool:
-    if consumed is float and produced is int or consumed is complex and produced in (int, float):
+    if (consumed is float and produced is int) or (consumed is complex and produced in (int, float)):
         return True
     try:
         return issubclass(produced, consumed)
@@ -172,7 +172,7 @@ def substitute(hint: Any, bindings: Mapping[Any, Any]) -> Any:
         return hint
     arguments = tuple(substitute(argument, bindings) for argument in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
-        return Union[arguments]  # noqa: UP007  built at run time
+        return Union[arguments]
     return hint.copy_with(arguments) if hasattr(hint, "copy_with") else get_origin(hint)[arguments]
 
 

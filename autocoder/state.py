@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, overload
+from typing import Any, Final, Generic, Self, overload
 
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Cell(Generic[T]):
 
     __slots__ = ("_default", "_touched", "_undo", "_values", "key", "type")
 
-    def __init__(self, type: type[T] | Any, default: Callable[[], T]) -> None:  # noqa: A002
+    def __init__(self, type: type[T] | Any, default: Callable[[], T]) -> None:
         self.type = type
         self.key = ""
         self._default = default
@@ -103,7 +103,11 @@ class _Declared(Generic[T]):
     """A state declaration on a component class; each instance gets a cell of its own."""
 
     def __init__(
-        self, type: type[T] | Any, *, default: T | Any = _MISSING, default_factory: Callable[[], T] | None = None  # noqa: A002
+        self,
+        type: type[T] | Any,
+        *,
+        default: T | Any = _MISSING,
+        default_factory: Callable[[], T] | None = None,
     ) -> None:
         if (default is _MISSING) == (default_factory is None):
             raise TypeError("give either default=... or default_factory=... to a state declaration")

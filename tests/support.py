@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import TypeVar
 
-from autocoder import Batch, Emission, Merger, In, Out, Sink, Source, Splitter, Transformer
+from autocoder import Batch, Emission, In, Merger, Out, Sink, Source, Splitter, Transformer
 
 T = TypeVar("T")
 

@@ -43,7 +43,7 @@ async def _one(worker: Worker, port: str, item: Any) -> Result:
                 result = await result
             given = list(result) if worker.shape(port) is Shape.MANY else worker.listed(port, result)
         return worker.checked(item, given)
-    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+    except Exception as error:
         worker.rollback()
         return error
 
@@ -55,7 +55,7 @@ def awaited_batch(worker: Worker) -> Attempt:
         worker.begin(None)
         try:
             given = list(await worker.component.process_batch(worker.payloads(items)))
-        except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        except Exception as error:
             worker.rollback()
             if len(items) == 1:
                 return [error]
@@ -81,7 +81,7 @@ def threaded(worker: Worker) -> Attempt:
 def _caught(worker: Worker, port: str, item: Any) -> Result:
     try:
         return worker.one(port, item)
-    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+    except Exception as error:
         return error
 
 
@@ -110,7 +110,9 @@ class Processes:
         kind = type(component)
         file = getattr(sys.modules.get(kind.__module__), "__file__", None)
         return ProcessPoolExecutor(
-            self._worker.node.concurrency, multiprocessing.get_context("spawn"), _open_worker,
+            self._worker.node.concurrency,
+            multiprocessing.get_context("spawn"),
+            _open_worker,
             (list(sys.path), kind.__module__, file, kind.__qualname__, dict(component.__dict__)),
         )
 
@@ -120,15 +122,20 @@ class Processes:
         try:
             results = await anyio.to_thread.run_sync(
                 lambda: pool.submit(_work, port, self._worker.payloads(items)).result(),
-                limiter=self._threads, abandon_on_cancel=True,
+                limiter=self._threads,
+                abandon_on_cancel=True,
             )
         except BrokenProcessPool:
             if pool is self._pool:
                 self._pool = self._start()
             if len(items) == 1:
-                return [RemoteError("the worker process died while it handled this message", ("BrokenProcessPool", "Exception"))]
+                return [
+                    RemoteError(
+                        "the worker process died while it handled this message", ("BrokenProcessPool", "Exception")
+                    )
+                ]
             return [result for item in items for result in await self.attempt(port, [item])]
-        except Exception as error:  # noqa: BLE001  a payload or result that cannot be pickled
+        except Exception as error:
             return [error] * len(items)
         return [self._result(item, result) for item, result in zip(items, results, strict=True)]
 
@@ -193,6 +200,6 @@ def _work(port: str, payloads: list[Any]) -> list[Any]:
                 results.append(list(given))
             else:
                 results.append([] if given is None and handler.shape is Shape.OPTIONAL else [given])
-        except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        except Exception as error:
             results.append(RemoteError(describe(error), class_names(type(error))))
     return results

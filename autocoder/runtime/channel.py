@@ -27,10 +27,26 @@ class Channel:
     `order_by` (priority order) gives the rank of a payload, lowest first; it reorders what waits here, between two markers.
     """
 
-    __slots__ = ("_items", "_room", "capacity", "dropped", "limitless", "name", "on_full", "order_by", "size", "taken", "wake")
+    __slots__ = (
+        "_items",
+        "_room",
+        "capacity",
+        "dropped",
+        "limitless",
+        "name",
+        "on_full",
+        "order_by",
+        "size",
+        "taken",
+        "wake",
+    )
 
     def __init__(
-        self, name: str, *, capacity: int = DEFAULT_CAPACITY, on_full: str = "block",
+        self,
+        name: str,
+        *,
+        capacity: int = DEFAULT_CAPACITY,
+        on_full: str = "block",
         order_by: Callable[[Any], Any] | None = None,
     ) -> None:
         self.name = name
@@ -115,7 +131,7 @@ class Channel:
         if self.on_full == "drop_newest":
             self.dropped += len(payloads) - min(room, len(payloads))
             return payloads[:room]
-        keep = payloads[-self.capacity:]
+        keep = payloads[-self.capacity :]
         self.dropped += len(payloads) - len(keep)
         excess = self.size + len(keep) - self.capacity
         for item in self._items:
@@ -252,11 +268,10 @@ class Intake:
         return None
 
     def _end_of_port(self) -> PortEnd | None:
-        for port, _ in self._channels:
-            if port not in self._ports_told and not self._aside[port]:
-                if all(channel not in self._open for name, channel in self._channels if name == port):
-                    self._ports_told.add(port)
-                    return PortEnd(port)
+        for port in self._aside.keys() - self._ports_told:
+            if not self._aside[port] and all(each not in self._open for name, each in self._channels if name == port):
+                self._ports_told.add(port)
+                return PortEnd(port)
         return None
 
     def _end(self) -> End | None:

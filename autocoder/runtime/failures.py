@@ -57,16 +57,25 @@ class Failures:
         if node.on_error.then == "dead_letter":
             letter = DeadLetter(node.name, port, payload, describe(error), type(error).__name__, attempts, place)
             self._on_dead_letter(letter)
-            logger.warning("%s", self.redactor(
-                f"{place + ': ' if place else ''}component {node.name!r}, port {port!r}: dead letter after "
-                f"{attempts} attempt{'s' if attempts != 1 else ''}: {describe(error)}; "
-                f"payload: {self.redactor.preview(payload)}"
-            ))
+            logger.warning(
+                "%s",
+                self.redactor(
+                    f"{place + ': ' if place else ''}component {node.name!r}, port {port!r}: dead letter after "
+                    f"{attempts} attempt{'s' if attempts != 1 else ''}: {describe(error)}; "
+                    f"payload: {self.redactor.preview(payload)}"
+                ),
+            )
         return node.on_error.then
 
-    def stopped(  # noqa: PLR0913  the parts of the message
-        self, node: Node, port: str | None, payload: Any, error: BaseException, *,
-        hook: str = "process", place: str | None = None,
+    def stopped(
+        self,
+        node: Node,
+        port: str | None,
+        payload: Any,
+        error: BaseException,
+        *,
+        hook: str = "process",
+        place: str | None = None,
     ) -> PipelineError:
         """The error that stops the pipeline, naming pipeline, component and port, with the payload masked."""
         said = self.redactor(f"{place}: {describe(error)}" if place else describe(error))
@@ -89,6 +98,7 @@ def class_names(kind: type[BaseException]) -> tuple[str, ...]:
     """The names by which a policy may call an exception class: short and dotted, its base classes too."""
     bases = [each for each in kind.__mro__ if each not in (object, BaseException)]
     return tuple(
-        name for each in bases
+        name
+        for each in bases
         for name in (each.__name__, f"{each.__module__}.{each.__qualname__}", f"{each.__module__}:{each.__qualname__}")
     )

@@ -43,7 +43,9 @@ class PoolStage(Stage):
 
     head: Worker
 
-    def __init__(self, head: Worker, intake: Intake, epochs: Epochs, attempt: Attempt, *, slot_size: int | None) -> None:
+    def __init__(
+        self, head: Worker, intake: Intake, epochs: Epochs, attempt: Attempt, *, slot_size: int | None
+    ) -> None:
         super().__init__(head, intake, epochs)
         self._attempt = attempt
         self._slot_size = slot_size or 1
@@ -109,7 +111,9 @@ class PoolStage(Stage):
             if self._adapts:
                 self._adapt(anyio.current_time() - started, len(slot.items))
             for item, result in zip(slot.items, results, strict=True):
-                slot.given.extend(await self._recover(slot.port, item, result) if isinstance(result, Exception) else result)
+                slot.given.extend(
+                    await self._recover(slot.port, item, result) if isinstance(result, Exception) else result
+                )
             slot.done = True
             if not self._ordered:
                 self._finished.append(slot)

@@ -54,7 +54,11 @@ class Run:
     """A single run; `drain` may be called at any time from its event loop."""
 
     def __init__(
-        self, graph: Graph, *, commit: Callable[[Epoch], Awaitable[None]], redactor: Redactor,
+        self,
+        graph: Graph,
+        *,
+        commit: Callable[[Epoch], Awaitable[None]],
+        redactor: Redactor,
         on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:
         self.graph = graph
@@ -81,7 +85,7 @@ class Run:
             await self._open()
             await self._supervise()
             await self._finish()
-        except BaseException as error:  # noqa: BLE001  raised again once everything is closed
+        except BaseException as error:
             failure = _root(error)
         closing = await self._close()
         if failure is not None:
@@ -99,7 +103,10 @@ class Run:
             dropped[edge.target] += channel.dropped
         components = {
             name: ComponentSummary(
-                kind=unit.node.kind, taken=unit.taken, given=unit.given, dead_letters=unit.dead_letters,
+                kind=unit.node.kind,
+                taken=unit.taken,
+                given=unit.given,
+                dead_letters=unit.dead_letters,
                 dropped=unit.dropped + dropped[name],
                 retried=unit.retried,
             )
@@ -116,7 +123,8 @@ class Run:
     def _build(self) -> None:
         graph, parts = self.graph, self._parts
         traced = {
-            name for region in graph.regions
+            name
+            for region in graph.regions
             if any(graph.nodes[each].contract.wants_keys for each in region.components)
             for name in region.components
         }
@@ -139,9 +147,10 @@ class Run:
             region = Region(graph.commit, [each.head for each in region_plan.stages], self._commit, self._published)
             sources = [
                 SourceStage(parts.units[each.head], graph.name, region)
-                for each in region_plan.stages if graph.nodes[each.head].kind == "source"
+                for each in region_plan.stages
+                if graph.nodes[each.head].kind == "source"
             ]
-            region.start_barrier = _starter(sources, region)
+            region.start_barrier = _starter(sources)
             parts.sources.extend(sources)
             parts.stages.extend(
                 self._stage(each, region) for each in region_plan.stages if graph.nodes[each.head].kind != "source"
@@ -220,7 +229,7 @@ class Run:
                 try:
                     with anyio.fail_after(CLOSE_SECONDS):
                         await unit.component.close()
-                except Exception as error:  # noqa: BLE001  the others still have to be closed
+                except Exception as error:
                     errors.append(self._hook_failed(unit.node, "close", error))
         return errors
 
@@ -235,10 +244,12 @@ class Run:
 def _channel(edge: Edge) -> Channel:
     options = edge.options
     by = ranking(options.key) if options.order == "priority" and options.key else None
-    return Channel(str(edge), capacity=options.capacity or DEFAULT_CAPACITY, on_full=options.on_full or "block", order_by=by)
+    return Channel(
+        str(edge), capacity=options.capacity or DEFAULT_CAPACITY, on_full=options.on_full or "block", order_by=by
+    )
 
 
-def _starter(sources: list[SourceStage], region: Region) -> Callable[[Barrier], dict[str, Any]]:
+def _starter(sources: list[SourceStage]) -> Callable[[Barrier], dict[str, Any]]:
     def start(barrier: Barrier) -> dict[str, Any]:
         positions = {}
         for source in sources:

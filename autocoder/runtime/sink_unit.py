@@ -8,10 +8,10 @@ from typing import Any
 
 import anyio
 
+from autocoder.component import Sink
 from autocoder.graph import Node
 from autocoder.handler import is_overridden
 from autocoder.message import Barrier
-from autocoder.component import Sink
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
 from autocoder.runtime.unit import Flow, Unit
 from autocoder.statement import Statement
@@ -53,7 +53,7 @@ class SinkUnit(Unit):
                 yield _catching(written, caught)
                 if caught:
                     raise caught[0]
-        except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+        except Exception as error:
             for cell in self.cells:
                 cell.rollback()
             return error
@@ -66,7 +66,9 @@ class SinkUnit(Unit):
         policy for this sink, it stops the run.
         """
         if isinstance(error, OSError) and not self.node.on_error_declared:
-            raise self.failures.stopped(self.node, port, batch[0].payload if self.traced else batch[0], error, hook="write")
+            raise self.failures.stopped(
+                self.node, port, batch[0].payload if self.traced else batch[0], error, hook="write"
+            )
         attempt = 1
         while (delay := self.failures.delay(self.node, error, attempt)) is not None:
             yield anyio.sleep(delay)
@@ -105,5 +107,5 @@ class SinkUnit(Unit):
 async def _catching(awaitable: Awaitable[Any], caught: list[Exception]) -> None:
     try:
         await awaitable
-    except Exception as error:  # noqa: BLE001  handed to the error policy
+    except Exception as error:
         caught.append(error)

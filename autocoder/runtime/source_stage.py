@@ -6,7 +6,7 @@ what was put before it is covered by the position that goes with it (I6).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any, Final
 
@@ -62,13 +62,13 @@ class SourceStage:
         for channel in self.unit.leaving():
             channel.mark(END)
 
-    async def _read_async(self, batches: AsyncIterator[Batch[Any]]) -> None:
-        async with aclosing(batches):  # type: ignore[type-var]  an async generator has aclose
+    async def _read_async(self, batches: AsyncGenerator[Batch[Any], None]) -> None:
+        async with aclosing(batches):
             async for batch in batches:
                 await self._put(batch)
 
-    async def _read_plain(self, batches: Iterator[Batch[Any]]) -> None:
-        with closing(batches):  # type: ignore[type-var]  a generator has close
+    async def _read_plain(self, batches: Generator[Batch[Any], None, None]) -> None:
+        with closing(batches):
             threaded = self.unit.node.run_in == "thread"
             while True:
                 batch = await anyio.to_thread.run_sync(next, batches, _NO_MORE) if threaded else next(batches, _NO_MORE)

@@ -60,7 +60,8 @@ class Stage:
     def statements(self) -> list[tuple[str, Statement]]:
         return [
             (unit.node.name, statement)
-            for unit in self.units if isinstance(unit, SinkUnit)
+            for unit in self.units
+            if isinstance(unit, SinkUnit)
             for statement in unit.take_statements()
         ]
 

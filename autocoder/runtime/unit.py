@@ -153,7 +153,7 @@ class Worker(Unit):
         for item in batch:
             try:
                 given = self.one(port, item)
-            except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+            except Exception as error:
                 yield from self.emit(out)
                 out = []
                 yield from self._recover(port, item, error)
@@ -169,7 +169,7 @@ class Worker(Unit):
         self.begin(None)
         try:
             out = list(self.component.process_batch(self.payloads(batch)))
-        except Exception:  # noqa: BLE001  which message it was is found by giving them singly
+        except Exception:
             self.rollback()
             yield from self._each(port, batch)
             return
@@ -197,7 +197,11 @@ class Worker(Unit):
     def begin(self, item: Any) -> None:
         """A message starts: state is that of its key (None: a whole batch, which has no key)."""
         if self.cells:
-            key = self.key_of(item.payload if self.traced else item) if self.key_of is not None and item is not None else ""
+            key = (
+                self.key_of(item.payload if self.traced else item)
+                if self.key_of is not None and item is not None
+                else ""
+            )
             for cell in self.cells:
                 cell.begin(key)
 
@@ -267,7 +271,7 @@ class Worker(Unit):
             self.retried += 1
             try:
                 given = self.one(port, item)
-            except Exception as again:  # noqa: BLE001  user code; judged by the error policy
+            except Exception as again:
                 error = again
                 continue
             yield from self.emit(given)
@@ -313,8 +317,8 @@ def _call_each(call: Callable[[Any], Any], messages: Iterator[Any], out: list[An
     """
     try:
         for payload in messages:
-            out.append(call(payload))  # noqa: PERF401  what came before a failure must be kept
-    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+            out.append(call(payload))
+    except Exception as error:
         return error
     return None
 
@@ -326,14 +330,14 @@ def _call_optional(call: Callable[[Any], Any], messages: Iterator[Any], out: lis
             given = call(payload)
             if given is not None:
                 out.append(given)
-    except Exception as error:  # noqa: BLE001  user code; judged by the error policy
+    except Exception as error:
         return error
     return None
 
 
 async def _collect(given: Any, into: list[Any]) -> None:
     async for payload in given:
-        into.append(payload)  # noqa: PERF401  an async iterator
+        into.append(payload)
 
 
 def _with_port(call: Callable[[str, Any], Any], port: str) -> Callable[[Any], Any]:

@@ -56,7 +56,8 @@ def problems_of(**components: tuple[Any, str | dict[str, str] | list[str]]) -> l
         connections = [
             Connection(port, *each.partition(".")[::2], place=Place("p.yaml", 1, 1))
             for port, sources in inputs.items()
-            for each in ([sources] if isinstance(sources, str) else sources) if each
+            for each in ([sources] if isinstance(sources, str) else sources)
+            if each
         ]
         connections = [Connection(c.port, c.source, c.output or None, c.options, c.place) for c in connections]
         declared.append(ComponentDeclaration(name, name, type(component), component, tuple(connections)))
@@ -75,9 +76,14 @@ def test_names_that_do_not_exist_get_a_suggestion() -> None:
     assert only(problems_of(numbers=(Numbers(upto=1), ""), sink=(Collect(), ["nmbers", "numbers"]))) == (
         "'sink' takes from an unknown component; found 'nmbers'; did you mean 'numbers'?"
     )
-    assert "did you mean 'even'?" in problems_of(
-        numbers=(Numbers(upto=1), ""), parity=(Parity(), "numbers"), sink=(Collect(), ["parity.evn", "parity.even", "parity.odd"])
-    )[0]
+    assert (
+        "did you mean 'even'?"
+        in problems_of(
+            numbers=(Numbers(upto=1), ""),
+            parity=(Parity(), "numbers"),
+            sink=(Collect(), ["parity.evn", "parity.even", "parity.odd"]),
+        )[0]
+    )
     found = problems_of(
         numbers=(Numbers(upto=1), ""), both=(Both(), {"left": "numbers", "rihgt": "numbers"}), sink=(Collect(), "both")
     )
@@ -89,12 +95,17 @@ def test_what_is_not_connected_is_said() -> None:
     assert only(problems_of(numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), alone=(Collect(), ""))) == (
         "input 'in' of 'alone' is not connected; write `from: numbers`"
     )
-    assert only(problems_of(
-        numbers=(Numbers(upto=1), ""), parity=(Parity(), "numbers"), sink=(Collect(), "parity.even")
-    )).startswith("output 'odd' of 'parity' goes nowhere, so its messages would be lost; add a component with `from: parity.odd`")
-    assert any("is not connected" in each for each in problems_of(
-        numbers=(Numbers(upto=1), ""), both=(Both(), {"left": "numbers"}), sink=(Collect(), "both")
-    ))
+    assert only(
+        problems_of(numbers=(Numbers(upto=1), ""), parity=(Parity(), "numbers"), sink=(Collect(), "parity.even"))
+    ).startswith(
+        "output 'odd' of 'parity' goes nowhere, so its messages would be lost; add a component with `from: parity.odd`"
+    )
+    assert any(
+        "is not connected" in each
+        for each in problems_of(
+            numbers=(Numbers(upto=1), ""), both=(Both(), {"left": "numbers"}), sink=(Collect(), "both")
+        )
+    )
 
 
 def test_a_splitter_s_output_must_be_named() -> None:
@@ -104,7 +115,11 @@ def test_a_splitter_s_output_must_be_named() -> None:
 
 def test_types_are_followed_through_generic_components() -> None:
     assert problems_of(numbers=(Numbers(upto=1), ""), same=(Same(), "numbers"), sink=(Collect(), "same")) == []
-    assert only(problems_of(numbers=(Numbers(upto=1), ""), same=(Same(), "numbers"), text=(Text(), "same"), sink=(Collect(), "text"))) == (
+    assert only(
+        problems_of(
+            numbers=(Numbers(upto=1), ""), same=(Same(), "numbers"), text=(Text(), "same"), sink=(Collect(), "text")
+        )
+    ) == (
         "same.out does not fit text.in; found int where str is wanted; "
         "put a component between them that turns one into the other"
     )
@@ -124,19 +139,31 @@ def test_a_cycle_names_its_path_and_the_cure() -> None:
 
 
 def test_sinks_give_nothing_and_sources_take_nothing() -> None:
-    assert any("takes from a sink" in each for each in problems_of(
-        numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), more=(Collect(), "sink")
-    ))
-    assert any("is a source and takes no input" in each for each in problems_of(
-        numbers=(Numbers(upto=1), ""), other=(Numbers(upto=1), "numbers"), sink=(Collect(), ["numbers", "other"])
-    ))
+    assert any(
+        "takes from a sink" in each
+        for each in problems_of(numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), more=(Collect(), "sink"))
+    )
+    assert any(
+        "is a source and takes no input" in each
+        for each in problems_of(
+            numbers=(Numbers(upto=1), ""), other=(Numbers(upto=1), "numbers"), sink=(Collect(), ["numbers", "other"])
+        )
+    )
 
 
 def test_unreachable_components_are_named() -> None:
     found = problems_of(
-        numbers=(Numbers(upto=1), ""), sink=(Collect(), "numbers"), a=(Double(), "b"), b=(Double(), "a"), tail=(Collect(), "b")
+        numbers=(Numbers(upto=1), ""),
+        sink=(Collect(), "numbers"),
+        a=(Double(), "b"),
+        b=(Double(), "a"),
+        tail=(Collect(), "b"),
     )
-    assert {each.split(":")[0] for each in found if "unreachable" in each} == {"'a' is unreachable", "'b' is unreachable", "'tail' is unreachable"}
+    assert {each.split(":")[0] for each in found if "unreachable" in each} == {
+        "'a' is unreachable",
+        "'b' is unreachable",
+        "'tail' is unreachable",
+    }
 
 
 def test_options_without_effect_are_refused() -> None:
@@ -144,7 +171,9 @@ def test_options_without_effect_are_refused() -> None:
     at = pipeline.add("numbers", Numbers(upto=1))
     at = pipeline.add("double", Double(), after=at, concurrency=4)
     pipeline.add("sink", Collect(), after=at)
-    with pytest.raises(ConfigurationError, match="concurrency: 4 has no effect on a transformer whose handler is a plain function"):
+    with pytest.raises(
+        ConfigurationError, match="concurrency: 4 has no effect on a transformer whose handler is a plain function"
+    ):
         pipeline.run()
 
 
@@ -176,14 +205,18 @@ class Drawn:
 @st.composite
 def drawn(draw: st.DrawFn) -> Drawn:
     """Mostly sound pipelines: each component takes from earlier ones, now and then from a later one or from nowhere."""
-    kinds = draw(st.lists(st.sampled_from(["double", "repeat", "parity", "both", "sink", "numbers"]), min_size=1, max_size=9))
+    kinds = draw(
+        st.lists(st.sampled_from(["double", "repeat", "parity", "both", "sink", "numbers"]), min_size=1, max_size=9)
+    )
     components: dict[str, tuple[str, dict[str, list[str]]]] = {"c0": ("numbers", {})}
     outlets = ["c0"]
     later = [f"c{number + 1}" for number in range(len(kinds))]
     for number, kind in enumerate(kinds, 1):
         name = f"c{number}"
         pool = outlets + (later if draw(st.integers(0, 19)) == 0 else [])
-        choice = st.lists(st.sampled_from(pool), min_size=0 if draw(st.integers(0, 19)) == 0 else 1, max_size=2, unique=True)
+        choice = st.lists(
+            st.sampled_from(pool), min_size=0 if draw(st.integers(0, 19)) == 0 else 1, max_size=2, unique=True
+        )
         ports = {"numbers": [], "both": ["left", "right"]}.get(kind, ["in"])
         components[name] = (kind, {port: draw(choice) for port in ports})
         outlets += {"parity": [f"{name}.even", f"{name}.odd"], "sink": []}.get(kind, [name])
@@ -195,17 +228,31 @@ def drawn(draw: st.DrawFn) -> Drawn:
     return Drawn(components)
 
 
-MAKE = {"numbers": lambda: Numbers(upto=7, size=3), "double": Double, "repeat": Repeat, "parity": Parity, "both": Both, "sink": Collect}
+MAKE = {
+    "numbers": lambda: Numbers(upto=7, size=3),
+    "double": Double,
+    "repeat": Repeat,
+    "parity": Parity,
+    "both": Both,
+    "sink": Collect,
+}
 
 
 @given(drawn())
 def test_random_graphs_are_refused_for_a_true_reason_or_deliver_every_message(case: Drawn) -> None:
     made = {name: MAKE[kind]() for name, (kind, _) in case.components.items()}
     declared = tuple(
-        ComponentDeclaration(name, name, type(made[name]), made[name], tuple(
-            Connection(port, source.partition(".")[0], source.partition(".")[2] or None)
-            for port, sources in inputs.items() for source in sources
-        ))
+        ComponentDeclaration(
+            name,
+            name,
+            type(made[name]),
+            made[name],
+            tuple(
+                Connection(port, source.partition(".")[0], source.partition(".")[2] or None)
+                for port, sources in inputs.items()
+                for source in sources
+            ),
+        )
         for name, (_, inputs) in case.components.items()
     )
     problems: list[Problem] = []
@@ -250,7 +297,8 @@ def true_reasons(case: Drawn) -> set[str]:
             return False
         back = any(
             leads_back(source.partition(".")[0], (*path, name))
-            for sources in case.components.get(name, ("", {}))[1].values() for source in sources
+            for sources in case.components.get(name, ("", {}))[1].values()
+            for source in sources
         )
         seen.add(name)
         return back
@@ -294,7 +342,10 @@ def test_cycles_finds_each_knot() -> None:
     def edge(a: str, b: str) -> Edge:
         return Edge(a, "out", b, "in", ChannelOptions(), Any, Place(""))
 
-    assert cycles(["a", "b", "c", "d"], [edge("a", "b"), edge("b", "a"), edge("c", "c"), edge("b", "d")]) == [["a", "b"], ["c"]]
+    assert cycles(["a", "b", "c", "d"], [edge("a", "b"), edge("b", "a"), edge("c", "c"), edge("b", "d")]) == [
+        ["a", "b"],
+        ["c"],
+    ]
 
 
 def test_a_chain_longer_than_calls_may_nest_runs() -> None:

@@ -9,7 +9,19 @@ import pytest
 from pydantic import Field, ValidationError
 from typing_extensions import TypeVar
 
-from autocoder import Batch, ComponentDefinitionError, Emission, In, Keyed, Merger, Out, Sink, Source, Splitter, Transformer
+from autocoder import (
+    Batch,
+    ComponentDefinitionError,
+    Emission,
+    In,
+    Keyed,
+    Merger,
+    Out,
+    Sink,
+    Source,
+    Splitter,
+    Transformer,
+)
 from autocoder.contract import Contract
 from autocoder.handler import Shape
 
@@ -41,7 +53,10 @@ def test_the_shape_of_a_handler_is_read_from_its_annotation() -> None:
         return contract.handlers["in"].shape, contract.handlers["in"].is_async
 
     assert [shape(each.contract()) for each in (One, Optional, Many, AsyncMany)] == [
-        (Shape.ONE, False), (Shape.OPTIONAL, True), (Shape.MANY, False), (Shape.MANY, True),
+        (Shape.ONE, False),
+        (Shape.OPTIONAL, True),
+        (Shape.MANY, False),
+        (Shape.MANY, True),
     ]
 
 
@@ -55,31 +70,39 @@ def test_a_payload_that_is_a_list_is_one_payload() -> None:
 
 def test_wrong_types_are_refused() -> None:
     with refused(r"process takes str, but its port carries int; make them the same"):
+
         class Takes(Transformer[int, int]):
             def process(self, number: str, /) -> int:
                 return 1
 
-    with refused(r"process returns str, but its output is int; return int, `int \| None` to drop some, or Iterator\[int\]"):
+    with refused(
+        r"process returns str, but its output is int; return int, `int \| None` to drop some, or Iterator\[int\]"
+    ):
+
         class Gives(Transformer[int, int]):
             def process(self, number: int, /) -> str:
                 return ""
 
     with refused(r"returns list\[int\], but its output is int"):
+
         class Lists(Transformer[int, int]):
             def process(self, number: int, /) -> list[int]:
                 return []
 
     with refused(r"has no return annotation; write `-> int`"):
+
         class Silent(Transformer[int, int]):
             def process(self, number: int, /):  # type: ignore[no-untyped-def]
                 return number
 
     with refused(r"must take exactly one payload; found 2 parameters"):
+
         class Two(Transformer[int, int]):
             def process(self, number: int, other: int, /) -> int:
                 return number
 
     with refused(r"returns None, so nothing would ever leave it"):
+
         class Nothing(Transformer[int, int]):
             def process(self, number: int, /) -> None:
                 return None
@@ -87,28 +110,34 @@ def test_wrong_types_are_refused() -> None:
 
 def test_missing_handlers_and_ports_are_refused() -> None:
     with refused("has no method process"):
+
         class Empty(Transformer[int, int]):
             pass
 
     with refused(r"does not say what it carries; write `class Untyped\(Transformer\[\.\.\., \.\.\.\]\)`"):
+
         class Untyped(Transformer):  # type: ignore[type-arg]
             def process(self, number: int, /) -> int:
                 return number
 
     with refused("has no handler; write `async def read"):
+
         class Unread(Source[int]):
             pass
 
     with refused("needs exactly one handler"):
+
         class Unwritten(Sink[int]):
             pass
 
     with refused("declares no output"):
+
         class Blind(Splitter[int]):
             def process(self, number: int, /) -> Emission:
                 raise AssertionError
 
     with refused("has no method on_right"):
+
         class Half(Merger[int]):
             left = In(int)
             right = In(int)
@@ -117,6 +146,7 @@ def test_missing_handlers_and_ports_are_refused() -> None:
                 return number
 
     with refused("does not say how a payload gives its key"):
+
         class Keyless(Transformer[int, int]):
             total = Keyed(int, default=0)
 
@@ -124,6 +154,7 @@ def test_missing_handlers_and_ports_are_refused() -> None:
                 return number
 
     with refused("returns instead of yielding"):
+
         class Returns(Source[int]):
             async def read(self, resume: Any, /) -> Any:
                 return Batch([1])
@@ -131,6 +162,7 @@ def test_missing_handlers_and_ports_are_refused() -> None:
 
 def test_a_vectorised_handler_takes_and_returns_sequences() -> None:
     with refused(r"must take and return a sequence of payloads; write `def process_batch"):
+
         class Wrong(Transformer[int, int]):
             def process_batch(self, batch: int, /) -> int:
                 return batch

@@ -12,7 +12,21 @@ import anyio
 import pytest
 from typing_extensions import TypeVar
 
-from autocoder import Batch, Emission, ErrorPolicy, In, Keyed, Merger, Out, Pipeline, Sink, Source, Splitter, Transformer, Value
+from autocoder import (
+    Batch,
+    Emission,
+    ErrorPolicy,
+    In,
+    Keyed,
+    Merger,
+    Out,
+    Pipeline,
+    Sink,
+    Source,
+    Splitter,
+    Transformer,
+    Value,
+)
 from tests.support import Both, Collect, CollectAsync, Double, Evens, Numbers, Parity, PlainNumbers, Repeat
 
 T = TypeVar("T")

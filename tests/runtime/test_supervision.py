@@ -108,7 +108,9 @@ def test_a_failing_source_names_itself() -> None:
 def test_a_sink_that_the_system_refuses_stops_the_run_and_is_not_published() -> None:
     pipeline, sink = Pipeline("full"), Unwritable()
     pipeline.add("sink", sink, after=pipeline.add("numbers", Numbers(upto=5)))
-    with pytest.raises(PipelineError, match="component 'sink', port 'in': write failed: .*No space left on device; payload: 0"):
+    with pytest.raises(
+        PipelineError, match=r"component 'sink', port 'in': write failed: .*No space left on device; payload: 0"
+    ):
         pipeline.run()
     assert not sink.finished
 
@@ -232,7 +234,9 @@ PROGRAM = textwrap.dedent("""
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("stuck", [False, True])
-def test_the_first_signal_drains_and_the_second_stops(tmp_path: Path, number: signal.Signals, code: int, stuck: bool) -> None:
+def test_the_first_signal_drains_and_the_second_stops(
+    tmp_path: Path, number: signal.Signals, code: int, stuck: bool
+) -> None:
     script = tmp_path / "ticks.py"
     script.write_text(PROGRAM.format(stuck=stuck))
     environ = {**os.environ, "PYTHONPATH": str(Path.cwd())}

@@ -102,10 +102,9 @@ class Zip(Merger[list[Any]]):
         self._ended = set()
 
     def holds(self, port: str, /) -> bool:
-        # An input that has ended holds nobody back: what is over must still be taken to reach the other's end.
-        lengths = {name: len(queue) for name, queue in zip(self.order, self._queues(), strict=True)}
-        others = [length for name, length in lengths.items() if name != port and name not in self._ended]
-        return bool(others) and lengths[port] - min(others) >= self.ahead
+        # Once an input has ended, what waits for it is emitted or dropped (`_row`), so it cannot hold the others back.
+        lengths = dict(zip(self.order, map(len, self._queues()), strict=True))
+        return lengths[port] - min(lengths.values()) >= self.ahead
 
     def on_message(self, port: str, payload: Any, /) -> list[Any] | None:
         queues = self._queues()

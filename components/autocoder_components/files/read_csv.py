@@ -236,7 +236,7 @@ class _Rows(Generic[Row]):
         for record in records:
             try:
                 if record.error is not None:
-                    raise ValueError(f"bad quoting: {record.error}")  # noqa: TRY301  rejected as the others are
+                    raise ValueError(f"bad quoting: {record.error}")
                 if record.cells:
                     payloads.append(self._payload(record.cells, is_text=is_text))
             except ValueError as error:

@@ -1,0 +1,90 @@
+"""Finds and loads the pipeline that a command names, with the settings of the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from autocoder.cli.logs import configure_logging
+from autocoder.cli.reporting import State
+from autocoder.errors import ConfigurationError, UsageError, did_you_mean
+from autocoder.pipeline import Pipeline
+from autocoder.registry import Registry
+from autocoder.settings import Settings, load_settings
+from autocoder.yaml_document import MappingNode, Node, ScalarNode, parse_yaml, read_yaml
+
+STDIN: Final = "-"
+PIPELINE_ARGUMENT: Final = (
+    "PIPELINE is a YAML file, - for stdin, or the name of a pipeline that a pack ships (pack.name)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the loading of pipelines depends on: settings, packs, and the modules that are allowed."""
+
+    settings: Settings
+    registry: Registry
+    allowed: tuple[str, ...] = ()
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline of a file, of stdin or of a pack; raises ConfigurationError with every problem at once."""
+        source = find_pipeline(name, self.registry)
+        overrides = self.settings.pipelines.get(_name_in(source))
+        return Pipeline.from_yaml(source, registry=self.registry, allowed=self.allowed, overrides=overrides)
+
+
+def open_session(
+    environment: str | None = None, *, allowed: Sequence[str] = (), database: str | None = None
+) -> Session:
+    """The session of this command; also sets up logging. Raises ConfigurationError for settings that are wrong."""
+    state = click.get_current_context().ensure_object(State)
+    explicit: dict[str, Any] = {}
+    if database is not None:
+        explicit["database"] = {"url": database}
+    if state.log_level is not None:
+        explicit["logging"] = {"level": state.log_level}
+    settings, problems = load_settings(environment, environ=os.environ, explicit=explicit)
+    if settings is None:
+        raise ConfigurationError(problems)
+    configure_logging(settings.logging.level, settings.logging.format, settings.secrets)
+    return Session(settings, Registry.installed(), tuple(allowed))
+
+
+def find_pipeline(name: str, registry: Registry) -> Path | str:
+    """Where a pipeline stands: a file, or the text itself from stdin; raises UsageError with the nearest names."""
+    if name == STDIN:
+        return sys.stdin.read()
+    path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"{name} is a folder; name a pipeline file in it{_examples(path)}")
+    if path.exists():
+        return path
+    shipped = registry.pipelines()
+    if name in shipped:
+        return shipped[name]
+    same = [each for each in shipped if each.partition(".")[2] == name]
+    if len(same) == 1:
+        return shipped[same[0]]
+    if same:
+        raise UsageError(f"several packs ship a pipeline {name!r}; name one: {', '.join(same)}")
+    files = [str(each) for pattern in ("*.yaml", "*.yml") for each in sorted(path.parent.glob(pattern))]
+    raise UsageError(f"there is no pipeline {name!r}; {did_you_mean(name, [*files, *shipped], plural='pipelines')}")
+
+
+def _examples(folder: Path) -> str:
+    found = sorted(str(each) for each in folder.glob("*.yaml"))[:5]
+    return f": {', '.join(found)}" if found else ""
+
+
+def _name_in(source: Path | str) -> str:
+    """The name that a pipeline gives itself, empty where there is none: the loader says what is wrong."""
+    root: Node | None = (read_yaml(source) if isinstance(source, Path) else parse_yaml(source, STDIN))[0]
+    entry = root.find("pipeline") if isinstance(root, MappingNode) else None
+    return str(entry.value.value) if entry is not None and isinstance(entry.value, ScalarNode) else ""

@@ -1,0 +1,152 @@
+"""A source of integers, map, filter, map, a sink that counts: three trivial operators, so that only overhead is measured."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from autocoder import Batch, Pipeline, Sink, Source, Transformer
+from tests.benchmarks.harness import Bar, Contender, Result, measure
+
+MESSAGES = {1000: 2_000_000, 10: 1_000_000, 1: 500_000}
+BARS = {1000: [Bar("Bytewax", 2.0), Bar("plain loop, one message at a time", 0.5)], 10: [], 1: [Bar("Bytewax", 5.0)]}
+
+
+def increment(number: int) -> int:
+    return number + 1
+
+
+def is_even(number: int) -> bool:
+    return number % 2 == 0
+
+
+class Numbers(Source[int]):
+    """Counts up, `size` at a time."""
+
+    upto: int
+    size: int
+
+    async def read(self, resume: int | None, /) -> AsyncIterator[Batch[int]]:
+        for at in range(resume or 0, self.upto, self.size):
+            yield Batch(list(range(at, min(at + self.size, self.upto))), at + self.size)
+
+
+class Increment(Transformer[int, int]):
+    """Adds one."""
+
+    def process(self, number: int, /) -> int:
+        return number + 1
+
+
+class Even(Transformer[int, int]):
+    """Lets even numbers pass."""
+
+    def process(self, number: int, /) -> int | None:
+        return number if number % 2 == 0 else None
+
+
+class Tally(Sink[int]):
+    """Counts what arrives."""
+
+    def check(self) -> None:
+        self.count = 0
+
+    def write(self, batch: Sequence[int], /) -> None:
+        self.count += len(batch)
+
+
+def ours(messages: int, size: int) -> None:
+    pipeline = Pipeline("bench")
+    at = pipeline.add("numbers", Numbers(upto=messages, size=size))
+    for name, component in (("first", Increment()), ("even", Even()), ("second", Increment())):
+        at = pipeline.add(name, component, after=at)
+    tally = Tally()
+    pipeline.add("tally", tally, after=at)
+    pipeline.run()
+    check(tally.count, messages)
+
+
+def plain_loop(messages: int) -> None:
+    """What a person would write by hand: one message at a time, a function for each operator."""
+    kept: list[int] = []
+    for number in range(messages):
+        raised = increment(number)
+        if is_even(raised):
+            kept.append(increment(raised))
+    check(len(kept), messages)
+
+
+def comprehension(messages: int) -> None:
+    """The limit of the language: a list comprehension per batch of 1,024."""
+    count = 0
+    for at in range(0, messages, 1024):
+        batch = range(at, min(at + 1024, messages))
+        count += len([number + 2 for number in batch if (number + 1) % 2 == 0])
+    check(count, messages)
+
+
+def bytewax(messages: int, size: int) -> None:
+    from bytewax import operators
+    from bytewax.dataflow import Dataflow
+    from bytewax.inputs import DynamicSource, StatelessSourcePartition
+    from bytewax.outputs import DynamicSink, StatelessSinkPartition
+    from bytewax.testing import run_main
+
+    tally = [0]
+
+    class Partition(StatelessSourcePartition[int]):
+        at = 0
+
+        def next_batch(self) -> list[int]:
+            if self.at >= messages:
+                raise StopIteration
+            batch = list(range(self.at, min(self.at + size, messages)))
+            self.at += size
+            return batch
+
+    class Numbers(DynamicSource[int]):
+        def build(self, *_: Any) -> Partition:
+            return Partition()
+
+    class Counting(StatelessSinkPartition[int]):
+        def write_batch(self, items: list[int]) -> None:
+            tally[0] += len(items)
+
+    class Tally(DynamicSink[int]):
+        def build(self, *_: Any) -> Counting:
+            return Counting()
+
+    flow = Dataflow("bench")
+    stream = operators.input("numbers", flow, Numbers())
+    stream = operators.map("first", stream, increment)
+    stream = operators.filter("even", stream, is_even)
+    stream = operators.map("second", stream, increment)
+    operators.output("tally", stream, Tally())
+    run_main(flow)
+    check(tally[0], messages)
+
+
+def check(count: int, messages: int) -> None:
+    assert count == messages // 2, (count, messages)
+
+
+def run() -> list[Result]:
+    try:
+        import bytewax as _  # noqa: F401
+    except ImportError as error:
+        absent = str(error)
+    else:
+        absent = ""
+    results = []
+    for size, messages in MESSAGES.items():
+        results.append(measure(
+            f"in memory, three trivial operators, batch {size:,}",
+            [
+                Contender("autocoder", lambda m=messages, s=size: ours(m, s), messages),  # type: ignore[misc]
+                Contender("Bytewax", None if absent else lambda m=messages, s=size: bytewax(m, s), messages, absent),  # type: ignore[misc]
+                Contender("plain loop, one message at a time", lambda m=messages: plain_loop(m), messages),  # type: ignore[misc]
+                Contender("list comprehension per batch of 1,024", lambda m=messages: comprehension(m), messages),  # type: ignore[misc]
+            ],
+            BARS[size],
+        ))
+    return results

@@ -1,0 +1,404 @@
+"""What a command line really starts: wrappers opened, shells read, packages and containers found. Executes nothing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from autocoder_components.assessments import packages
+from autocoder_components.assessments.nodes import Node
+from autocoder_components.assessments.packages import Reference
+
+SHELLS = frozenset({"bash", "sh", "zsh", "dash", "fish", "ksh", "ash"})
+POWERSHELLS = frozenset({"powershell", "pwsh"})
+NPM_RUNNERS = frozenset({"npx", "bunx", "pnpx"})
+INTERPRETERS = frozenset(
+    {"python", "python3", "py", "node", "bun", "deno", "ruby", "perl", "php", "java", "tsx", "ts-node", "nix-shell"}
+)
+ENGINES = frozenset({"docker", "podman", "nerdctl"})
+PRIVILEGE = frozenset({"sudo", "doas", "pkexec", "gsudo"})
+SUFFIX = re.compile(r"\.(?:exe|cmd|bat|ps1)$", re.IGNORECASE)
+NPM_VALUED = frozenset({"-p", "--package", "-c", "--call", "--registry", "--cache", "--userconfig", "--prefix", "-w"})
+UV_VALUED = frozenset(
+    {
+        *("--from", "--with", "--python", "-p", "--index-url", "-i", "--index", "--extra-index-url", "--default-index"),
+        *("--with-editable", "--with-requirements", "--directory", "--project", "--cache-dir", "--env-file", "-c"),
+        *("--constraints", "--constraint", "--exclude-newer", "--find-links", "-f", "--resolution", "--prerelease"),
+        *("--link-mode", "--config-file", "--color", "--python-preference", "--refresh-package", "--spec", "--extra"),
+        *("--group", "--package", "--pip-args", "--index-strategy", "--suffix", "-m", "--module", "--overrides"),
+    }
+)
+DOCKER_FLAGS = frozenset(
+    {
+        *("-i", "-t", "-it", "-ti", "-d", "-P", "-q", "--rm", "--interactive", "--tty", "--detach", "--privileged"),
+        *("--init", "--read-only", "--publish-all", "--no-healthcheck", "--sig-proxy", "--oom-kill-disable", "--quiet"),
+        *("--disable-content-trust", "--help", "-itd", "-dit", "--replace", "--tls", "--tlsverify", "-D", "--debug"),
+    }
+)
+SEPARATORS = frozenset({"&&", "||", ";", "|", "&", "\n"})
+MAX_DEPTH = 6
+
+
+def program_name(text: str) -> str:
+    """The name of the program that a path or name runs: no folder, no `.exe`, lower case."""
+    return SUFFIX.sub("", re.split(r"[\\/]", text.strip("\"'"))[-1]).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a command line and the value it is written in; a word cut out of a longer string is not `whole`."""
+
+    text: str
+    node: Node
+    whole: bool = True
+
+    @property
+    def program(self) -> str:
+        """The word as the name of a program: no folder, no `.exe`, lower case."""
+        return program_name(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageUse:
+    """A package that a runner fetches and runs."""
+
+    reference: Reference
+    word: Word
+    runner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a container engine; `value_word` is where its value stands."""
+
+    flag: str
+    value: str
+    flag_word: Word
+    value_word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRun:
+    """A `docker run` and its like."""
+
+    engine: Word
+    options: tuple[Option, ...]
+    image: Word | None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Text given to a shell to be run; `flag` is the word with `-c`."""
+
+    shell: Word
+    flag: Word
+    text: Word
+    login: bool
+
+
+@dataclass(slots=True)
+class Launch:
+    """Everything a command line starts. `server_words` go to the server itself, `host_words` stay outside containers."""
+
+    words: tuple[Word, ...]
+    packages: list[PackageUse] = field(default_factory=list)
+    containers: list[ContainerRun] = field(default_factory=list)
+    scripts: list[Script] = field(default_factory=list)
+    privileged_by: list[Word] = field(default_factory=list)
+    unconfirmed: list[Word] = field(default_factory=list)
+    programs: list[Word] = field(default_factory=list)
+    server_words: list[Word] = field(default_factory=list)
+    host_words: list[Word] = field(default_factory=list)
+    nothing_to_run: Word | None = None
+    logins: list[Word] = field(default_factory=list)
+
+
+def analyse(argv: Sequence[Node]) -> Launch:
+    """Read a server's command and arguments (string nodes; others are passed over)."""
+    words = [Word(node.text, node) for node in argv if node.text is not None]
+    launch = Launch(tuple(words))
+    if words and is_command_line(words[0].text):
+        words[:1] = split(words[0])
+    launch.host_words.extend(words)
+    _command(words, launch, 0)
+    return launch
+
+
+def is_command_line(command: str) -> bool:
+    """Whether a command is a program with arguments in one string, not a path that has spaces."""
+    text = command.strip()
+    if not re.search(r"\s", text) or text[:1] in "\"'":
+        return False
+    first, *rest = text.split()
+    if re.search(r"\.(?:exe|cmd|bat|app|AppImage)$", text, re.IGNORECASE) and re.match(r"[A-Za-z]:[\\/]|/", text):
+        return False
+    if not re.match(r"[A-Za-z]:[\\/]|/|~|\.", first):
+        return True
+    return any(word.startswith(("-", "/", "&&", "|", ";")) or re.match(r"[A-Za-z]:[\\/]", word) for word in rest) or (
+        program_name(first) in SHELLS | NPM_RUNNERS | INTERPRETERS | ENGINES | {"uv", "uvx", "npm"}
+    )
+
+
+def split(word: Word) -> list[Word]:
+    """The words of a command line that stands in one string."""
+    try:
+        lexer = shlex.shlex(word.text, posix=True, punctuation_chars="|&;")
+        lexer.whitespace_split = True
+        lexer.commenters = ""
+        if "\\" in word.text:
+            lexer.escape = ""  # a Windows path, not an escape
+        return [Word(text, word.node, whole=False) for text in lexer]
+    except ValueError:  # an open quote
+        return [Word(text, word.node, whole=False) for text in word.text.split()]
+
+
+def _command(words: list[Word], launch: Launch, depth: int) -> None:
+    """One simple command: find what it is by its first word."""
+    if not words or depth > MAX_DEPTH:
+        return
+    for index, word in enumerate(words):
+        if word.text in SEPARATORS and not word.whole:
+            _command(words[:index], launch, depth + 1)
+            _command(words[index + 1 :], launch, depth + 1)
+            return
+    head, rest = words[0], words[1:]
+    program = head.program
+    launch.programs.append(head)
+    if program in PRIVILEGE:
+        launch.privileged_by.append(head)
+        _command(_after_flags(rest, {"-u", "-g", "-C", "-h", "-p", "-D"}), launch, depth + 1)
+    elif program == "env":
+        _command(_after_assignments(rest), launch, depth + 1)
+    elif program == "cmd":
+        _windows_shell(rest, launch, depth)
+    elif program in SHELLS | POWERSHELLS:
+        _shell(head, rest, launch, depth)
+    elif program == "wsl":
+        _command(_after_flags(rest, {"-d", "--distribution", "--cd", "-u", "--user"}), launch, depth + 1)
+    elif program in NPM_RUNNERS or _is_pair(program, rest, {"npm": "exec x", "pnpm": "dlx", "yarn": "dlx", "bun": "x"}):
+        _npm(head, rest if program in NPM_RUNNERS else rest[1:], launch, depth)
+    elif program in {"uvx", "pipx"} or _is_pair(program, rest, {"uv": "tool x run"}):
+        _python(head, rest, launch, depth)
+    elif program in ENGINES:
+        _container(head, rest, launch)
+    elif program in {"go", "deno", "dnx", "dotnet", "nix"}:
+        _other_runner(program, rest, launch)
+    else:
+        _plain(head, rest, launch, depth)
+
+
+def _is_pair(program: str, rest: list[Word], pairs: dict[str, str]) -> bool:
+    subcommand = next((word.text for word in rest if not word.text.startswith("-")), "")
+    return bool(rest) and subcommand in pairs.get(program, "").split()
+
+
+def _after_flags(words: list[Word], valued: set[str]) -> list[Word]:
+    """The words after leading options; an option in `valued` takes the next word with it."""
+    at = 0
+    while at < len(words) and words[at].text.startswith("-"):
+        if words[at].text in {"--", "-e", "--exec"}:
+            return words[at + 1 :]
+        at += 2 if words[at].text in valued else 1
+    return words[at:]
+
+
+def _after_assignments(words: list[Word]) -> list[Word]:
+    at = 0
+    while at < len(words) and (words[at].text.startswith("-") or re.match(r"^\w+=", words[at].text)):
+        at += 2 if words[at].text in {"-u", "-C"} else 1
+    return words[at:]
+
+
+def _windows_shell(rest: list[Word], launch: Launch, depth: int) -> None:
+    index = next((i for i, word in enumerate(rest) if word.text.lower() in {"/c", "/k", "-c"}), None)
+    if index is None:
+        return
+    inner = rest[index + 1 :]
+    if len(inner) == 1 and " " in inner[0].text:
+        inner = split(inner[0])
+    _command(inner, launch, depth + 1)
+
+
+def _shell(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
+    """`bash -lc 'script'`, `pwsh -Command ...`, or a shell that runs a file."""
+    login = False
+    for index, word in enumerate(rest):
+        text = word.text
+        is_script = text.lower() in {"-command", "-c"} if head.program in POWERSHELLS else re.match(r"^-[a-z]*c$", text)
+        if not login and (text == "--login" or re.match(r"^-[a-z]*l[a-z]*$", text)) and head.program in SHELLS:
+            login = True
+            launch.logins.append(word)
+        if is_script and index + 1 < len(rest):
+            script = rest[index + 1]
+            launch.scripts.append(Script(head, word, script, login))
+            _command(split(script) if head.program in SHELLS else rest[index + 1 :], launch, depth + 1)
+            return
+        if not text.startswith("-"):
+            launch.server_words.extend(rest[index + 1 :])
+            return
+    if depth == 0:
+        launch.nothing_to_run = head
+
+
+def _npm(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
+    confirmed = head.program not in {"npx", "npm"}
+    named: list[Word] = []
+    at = 0
+    while at < len(rest) and rest[at].text.startswith("-"):
+        text = rest[at].text
+        if text == "--":
+            at += 1
+            break
+        confirmed |= text in {"-y", "--yes", "--no-install", "--offline", "--no", "-yq", "-qy"} or text == "--yes=true"
+        flag, equals, value = text.partition("=")
+        if flag in {"-p", "--package"}:
+            named += [Word(value, rest[at].node, whole=False)] if equals else rest[at + 1 : at + 2]
+        at += 2 if flag in NPM_VALUED and not equals else 1
+    command = rest[at:]
+    for word in named or command[:1]:
+        reference = packages.npm(word.text)
+        if reference is not None:
+            launch.packages.append(PackageUse(reference, word, head.program))
+            if not confirmed:
+                launch.unconfirmed.append(head)
+            confirmed = True
+    if not command and not named and depth == 0:
+        launch.nothing_to_run = head
+    _package_arguments(command, launch, depth)
+
+
+def _package_arguments(command: list[Word], launch: Launch, depth: int) -> None:
+    """What follows a package: for a runner of its own (`@smithery/cli run`) the next package, else the server's words."""
+    words = command[1:]
+    launch.server_words.extend(words)
+    if command and "@smithery/cli" in command[0].text and len(words) > 1 and words[0].text in {"run", "install"}:
+        reference = packages.npm(words[1].text)
+        if reference is not None:
+            launch.packages.append(PackageUse(reference, words[1], "smithery"))
+    else:
+        _nested(words, launch, depth)
+
+
+def _python(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
+    """uvx, `uv tool run`, `pipx run`, and `uv run --with package`."""
+    runner = "uv run" if head.program == "uv" else head.program
+    wanted: list[Word] = []
+    extra: list[Word] = []
+    at = 0
+    fetches = head.program == "uvx"
+    while at < len(rest):
+        flag, equals, value = rest[at].text.partition("=")
+        if rest[at].text in {"run", "tool", "x"} and head.program != "uvx" and not fetches:
+            fetches = head.program == "pipx" or rest[at].text in {"tool", "x"}
+            at += 1
+            if rest[at - 1].text == "tool" and at < len(rest) and rest[at].text == "run":
+                at += 1
+            runner = "uvx" if fetches and head.program == "uv" else runner
+            continue
+        if not flag.startswith("-"):
+            break
+        if flag in {"--from", "--spec", "--with"}:
+            operand = [Word(value, rest[at].node, whole=False)] if equals else rest[at + 1 : at + 2]
+            (extra if flag == "--with" else wanted).extend(operand)
+        at += 2 if flag in UV_VALUED and not equals else 1
+    command = rest[at:]
+    if fetches and not wanted:
+        wanted = command[:1]
+    for word in (*wanted, *extra):
+        reference = packages.pypi(word.text)
+        if reference is not None:
+            launch.packages.append(PackageUse(reference, word, runner))
+    if fetches:
+        launch.server_words.extend(command[1:])
+        if not command and not wanted and depth == 0:
+            launch.nothing_to_run = head
+        _nested(command[1:], launch, depth)
+    elif runner == "uv run":
+        _command(command, launch, depth + 1)
+
+
+def _container(head: Word, rest: list[Word], launch: Launch) -> None:
+    index = next((i for i, word in enumerate(rest) if word.text in {"run", "create"}), None)
+    if index is None:
+        if not rest:
+            launch.nothing_to_run = head
+        return
+    options: list[Option] = []
+    at = index + 1
+    while at < len(rest) and rest[at].text.startswith("-"):
+        flag, equals, value = rest[at].text.partition("=")
+        if equals:
+            options.append(Option(flag, value, rest[at], rest[at]))
+        elif flag in DOCKER_FLAGS or at + 1 >= len(rest):
+            options.append(Option(flag, "", rest[at], rest[at]))
+        elif re.match(r"^-[evpuw].+", flag):
+            options.append(Option(flag[:2], flag[2:], rest[at], rest[at]))
+        else:
+            options.append(Option(flag, rest[at + 1].text, rest[at], rest[at + 1]))
+            at += 1
+        at += 1
+    image = rest[at] if at < len(rest) else None
+    launch.containers.append(ContainerRun(head, tuple(options), image))
+    if image is None:
+        launch.nothing_to_run = head
+        return
+    reference = packages.image(image.text)
+    if reference is not None:
+        launch.packages.append(PackageUse(reference, image, head.program))
+    inside = {id(word) for word in rest[at + 1 :]}
+    launch.host_words = [word for word in launch.host_words if id(word) not in inside]
+
+
+def _other_runner(program: str, rest: list[Word], launch: Launch) -> None:
+    words = [word for word in rest if not word.text.startswith("-")]
+    reader = {"go": packages.go_module, "deno": packages.deno, "dnx": packages.npm, "dotnet": packages.npm}.get(program)
+    skip = 0 if program == "dnx" else 1
+    if program == "dotnet" and (not words or words[0].text != "dnx"):
+        launch.server_words.extend(words[1:])
+        return
+    if program == "nix":
+        for word in words:
+            if word.text.startswith(("github:", "git+")):
+                revision = word.text.partition("#")[0]
+                fixed = re.search(r"/[0-9a-f]{40}$|rev=|ref=refs/tags", revision)
+                pinning = packages.Pinning.EXACT if fixed else packages.Pinning.NONE
+                launch.packages.append(PackageUse(Reference("git", revision, None, pinning), word, program))
+        return
+    for word in words[skip : skip + 1]:
+        reference = reader(word.text) if reader else None
+        if reference is not None:
+            version = next((rest[i + 1].text for i, w in enumerate(rest[:-1]) if w.text == "--version"), None)
+            if version and reference.version is None:
+                reference = Reference("nuget", reference.name, version, packages.Pinning.EXACT)
+            launch.packages.append(PackageUse(reference, word, program))
+    launch.server_words.extend(words[skip + 1 :])
+
+
+def _plain(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
+    """A program of no known kind: its words are the server's, unless it starts another runner further on."""
+    launch.server_words.extend(rest)
+    if head.program in INTERPRETERS and not rest and depth <= 1:
+        launch.nothing_to_run = head
+    if head.program in {"pip", "pip3"} and rest and rest[0].text == "install":
+        for word in rest[1:]:
+            reference = None if word.text.startswith("-") else packages.pypi(word.text)
+            if reference is not None:
+                launch.packages.append(PackageUse(reference, word, "pip"))
+        return
+    _nested(rest, launch, depth)
+
+
+def _nested(words: list[Word], launch: Launch, depth: int) -> None:
+    """Find the first runner among a program's arguments: `proxy -- npx -y x`, `proxy --stdio "npx -y x"`."""
+    runners = NPM_RUNNERS | {"uvx"}
+    for index, word in enumerate(words):
+        following = words[index + 1].text if index + 1 < len(words) else ""
+        if word.program in runners or (word.program in ENGINES and following == "run"):
+            if not word.text.startswith("-") and following:
+                _command(words[index:], launch, depth + 1)
+                return
+        elif " " in word.text and re.match(r"^(?:\S*[\\/])?(?:npx|uvx|bunx|docker|podman|pnpx)(?:\.cmd)?\s", word.text):
+            _command(split(word), launch, depth + 1)
+            return

@@ -1,0 +1,330 @@
+"""Judge whether a text is a credential, by its shape and its place; never keep or show one.
+
+A value is one of: a reference (`${X}`), a placeholder (`YOUR_API_KEY`), a secret, or none of these. Entropy alone was
+rejected: it misses short passwords and cries at hashes and identifiers. Known prefixes and the names of keys decide first.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+REFERENCE = re.compile(
+    r"\$\{\{[^}]*\}\}|\$\{[^}]*\}|\{env:[^}]*\}|\{file:[^}]*\}|\$\([A-Za-z_][^)]*\)|%[A-Za-z_][A-Za-z0-9_]*%"
+    r"|\$[A-Za-z_][A-Za-z0-9_]*|\$env:[A-Za-z_]\w*|\{\{[^}]*\}\}|op://[^\s\"']+|keychain:\S+|secret:\S+"
+)
+PREFIXED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (name, re.compile(rf"(?<![A-Za-z0-9_-]){pattern}"))
+    for name, pattern in (
+        ("GitHub token", r"(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,})"),
+        ("GitLab token", r"gl(?:pat|dt|ptt|rt|soat|cbt)-[A-Za-z0-9_.-]{16,}"),
+        ("Anthropic key", r"sk-ant-[A-Za-z0-9_-]{16,}"),
+        ("OpenAI-style key", r"sk-(?:proj-|svcacct-|admin-|or-v1-|lf-)?[A-Za-z0-9_-]{18,}"),
+        ("Stripe key", r"(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9]{14,}"),
+        ("AWS access key id", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+        ("Google API key", r"AIza[A-Za-z0-9_-]{30,}"),
+        ("Google OAuth secret", r"GOCSPX-[A-Za-z0-9_-]{20,}"),
+        ("Google OAuth token", r"ya29\.[A-Za-z0-9_-]{20,}"),
+        ("Google refresh token", r"1//0[A-Za-z0-9_-]{20,}"),
+        ("Slack token", r"xox[abcdeprs]-[A-Za-z0-9%-]{10,}|xapp-[0-9]-[A-Za-z0-9-]{10,}"),
+        ("Perplexity key", r"pplx-[A-Za-z0-9]{20,}"),
+        ("Supabase token", r"sb(?:p|_secret|_publishable)_[A-Za-z0-9_]{16,}"),
+        ("npm token", r"npm_[A-Za-z0-9]{20,}"),
+        ("PyPI token", r"pypi-[A-Za-z0-9_-]{20,}"),
+        ("Hugging Face token", r"(?:hf|api_org)_[A-Za-z0-9]{20,}"),
+        ("Notion token", r"(?:ntn|secret)_[A-Za-z0-9]{30,}"),
+        ("Linear key", r"lin_(?:api|oauth)_[A-Za-z0-9]{20,}"),
+        ("Figma token", r"figd_[A-Za-z0-9_-]{20,}"),
+        ("Neon key", r"napi_[A-Za-z0-9]{20,}"),
+        ("Airtable token", r"pat[A-Za-z0-9]{14}\.[A-Za-z0-9]{30,}"),
+        ("Atlassian token", r"AT(?:ATT|CTT|BB)[A-Za-z0-9_=-]{20,}"),
+        ("Firecrawl key", r"fc-[0-9a-fA-F]{20,}"),
+        ("Tavily key", r"tvly-[A-Za-z0-9_-]{16,}"),
+        ("Groq key", r"gsk_[A-Za-z0-9]{20,}"),
+        ("xAI key", r"xai-[A-Za-z0-9]{20,}"),
+        ("Replicate token", r"r8_[A-Za-z0-9]{20,}"),
+        ("ElevenLabs key", r"sk_[0-9A-Za-z]{24,}"),
+        ("SendGrid key", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
+        ("Resend key", r"re_[A-Za-z0-9]{6,}_[A-Za-z0-9]{12,}"),
+        ("Telegram bot token", r"[0-9]{8,10}:[A-Za-z0-9_-]{30,}"),
+        ("Discord token", r"[A-Za-z0-9_-]{23,28}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}"),
+        ("DigitalOcean token", r"do[opr]_v1_[a-f0-9A-Z]{40,}"),
+        ("Databricks token", r"dapi[a-f0-9A-Z]{30,}"),
+        ("HashiCorp token", r"hv[sbr]\.[A-Za-z0-9_-]{20,}"),
+        ("PostHog key", r"ph[cx]_[A-Za-z0-9]{20,}"),
+        ("Sentry token", r"sntry[su]_[A-Za-z0-9_=+/-]{20,}"),
+        ("Shopify token", r"shp(?:at|ca|pa|ss)_[A-Za-z0-9]{20,}"),
+        ("Apify token", r"apify_api_[A-Za-z0-9]{20,}"),
+        ("Context7 key", r"ctx7sk-[A-Za-z0-9-]{16,}"),
+        ("Brave key", r"BSA[A-Za-z0-9_-]{20,}"),
+        ("Twilio key", r"SK[0-9a-f]{32}(?![0-9A-Za-z])"),
+        ("JSON Web Token", r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+        ("private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    )
+)
+JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.(eyJ[A-Za-z0-9_-]{2,})\.[A-Za-z0-9_-]*")
+URL_LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^\s/:@\"']*):([^\s/@\"']+)@")
+CONNECTION_PASSWORD = re.compile(
+    r"(?i)(?:^|[;\s\"'])(?:password|pwd|accountkey|sharedaccesskey|client_secret)\s*=\s*(\"[^\"]+\"|[^;\s\"']+)"
+)
+AUTHORIZATION = re.compile(
+    r"(?i)^\s*[\"']?(?:(?:proxy-)?authorization\s*[:=]\s*)?(bearer|basic|token|apikey|api-key|digest)\s+(\S.*?)[\"']?\s*$"
+)
+HEADER_LINE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_-]*)\s*:\s*(?!//)(\S.*?)\s*$")
+ASSIGNMENT = re.compile(r"^(?:--?)?([A-Za-z_][A-Za-z0-9_.-]*)=(.*)$", re.DOTALL)
+QUERY = re.compile(r"[?&#;]([A-Za-z_][A-Za-z0-9_.-]*)=([^&#\s\"']*)")
+EMBEDDED = re.compile(r"[\"']([A-Za-z_][A-Za-z0-9_.-]*)\\*[\"']\s*:\s*\\*[\"']([^\"'\\]+)")
+WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+UUID = re.compile(r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+HEX = re.compile(r"(?i)(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{48}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})")
+TOKEN = re.compile(r"[A-Za-z0-9_\-+/=.~]{20,}")
+PATH_SEGMENT = re.compile(r"(?<=/)[A-Za-z0-9_\-=~%.]{20,}(?=[/?#]|$)")
+
+SECRET_WORDS = frozenset(
+    {
+        *("key", "apikey", "token", "secret", "password", "passwd", "passphrase", "pwd", "pass", "pat", "credential"),
+        *("credentials", "auth", "authorization", "bearer", "cookie", "jwt", "accesskey", "secretkey", "privatekey"),
+        *("authtoken", "accesstoken", "apitoken", "clientsecret", "sessionid", "licensekey", "appkey", "webhook", "keys"),
+    }
+)
+STRONG_WORDS = SECRET_WORDS - {"key", "keys", "auth", "pass", "webhook", "cookie", "credentials", "credential", "pat"}
+NEUTRAL_ENDINGS = frozenset(
+    {
+        *("id", "ids", "name", "file", "path", "dir", "url", "uri", "endpoint", "host", "port", "type", "mode", "count"),
+        *("limit", "max", "min", "size", "length", "ttl", "expiry", "expires", "expiration", "timeout", "enabled"),
+        *("required", "algorithm", "method", "provider", "region", "version", "prefix", "header", "public", "env"),
+        *("budget", "scopes", "scope", "issuer", "audience", "domain", "email", "user", "username", "disabled", "tokens"),
+        *("location", "folder", "format", "strategy", "realm", "command", "cmd", "helper", "toolsets", "tools"),
+    }
+)
+PASSWORD_WORDS = frozenset({"password", "passwd", "passphrase", "pwd", "pass"})
+DUMMY = frozenset(
+    {
+        *("none", "null", "nil", "undefined", "empty", "true", "false", "yes", "no", "dummy", "fake", "mock", "example"),
+        *("sample", "placeholder", "redacted", "removed", "hidden", "secret", "password", "token", "key", "apikey"),
+        *("api_key", "api-key", "changeme", "change_me", "change-me", "todo", "tbd", "fixme", "replace_me", "replaceme"),
+        *("not-needed", "not_needed", "notneeded", "n/a", "na", "optional", "required", "insert", "enter", "value"),
+        *("string", "your", "test", "ollama", "lm-studio", "sk-no-key-required", "no-key", "dummy-key", "default"),
+        *("unused", "anything", "...", "…", "***", "local", "my-token", "my_token", "mytoken", "your-key", "bearer"),
+    }
+)
+PLACEHOLDER = re.compile(
+    r"(?ix) ^\W* (?: your (?:[\W_]|(?=[A-Z])|own|api|token|key|secret|password) | \w*[_-]your[_-] | (?:my|the)[_-](?:api[_-]?key|token|secret|password)\b"
+    r" | (?:insert|enter|paste|put|add|replace|fill|set|change|use|get|provide|type)[\s_-]*(?:your|me|with|this|here|in|it|my|actual|real|the)\b"
+    r" | (?:insert|enter|paste|put|replace|fill|change|provide)[\s_-]*(?:your|me|with|this|here|in|it|my|actual|real|the)[\s_-] | xxx+ | dummy | placeholder | redacted | example[_-] | sample[_-] | fake[_-] | todo | tbd\b )"
+    r" | [_-]here\W*$ | \b(?:replace|insert|goes|go|put)[_\s-]here\b | \byour[\s_-](?:own[\s_-])?(?:api|access|auth|personal|secret|token|key|password|client)"
+    r" | ^[A-Za-z_-]*your[_-] | ^(?:sk|pk|key|ghp|gho|xoxb|xoxp|pplx|sbp|npm|hf|fc|tvly|gsk|AIza|ntn|figd|github_pat|glpat|sk-ant|sk-proj|api)[-_]+(?:your|my|xx|\.\.|\*\*|test$|example|placeholder|dummy|fake)"
+    r" | ^(?:sk|pk|key|ghp|gho|xoxb|xoxp|pplx|sbp|npm|hf|fc|tvly|gsk|ntn|figd|github_pat|glpat|sk-ant|sk-proj|BSA|AIza)[-_]?(?:[xX]+|\*+|\.+|0+|…)[-_.xX*0…]*$"
+    r" | ^[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET|PASSWORD|VALUE)$ | \.\.\.$ | …$ | \*{3,} | (?:[xX]{4,}[-_. ]?)+$"
+)
+BRACKETED = re.compile(r"<[^<>\s=/\"'][^<>\"']*>|\[(?:your|insert|enter|api|my|path|token)[^\]]*\]", re.IGNORECASE)
+SAME_CHARACTER = re.compile(r"^[\W_]*([xX0*.•?#_-])\1*(?:[-_. /]?\1+)*[\W_]*$")
+PUBLIC_KEY = re.compile(r"^\s*(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-ssh-\S+)\s+AAAA|-----BEGIN (?:[A-Z]+ )*(?:PUBLIC KEY|CERTIFICATE)-----")
+PATH_LIKE = re.compile(r"^(?:[./~]|[A-Za-z]:[\\/]|file:)")
+PLAIN_VALUE = re.compile(r"(?i)^(?:true|false|yes|no|on|off|null|none|-?[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|k|kb|mb|gb|%)?)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A credential found in a text: what it is, and its slice of the text. The value itself is not kept here."""
+
+    what: str
+    start: int
+    end: int
+    certain: bool = True
+
+
+def is_reference(text: str) -> bool:
+    """Whether the text takes its value from elsewhere (`${TOKEN}`, `Bearer $TOKEN`, `op://vault/item`)."""
+    rest, found = REFERENCE.subn("", text)
+    return bool(found) and not re.search(r"[A-Za-z0-9]{16,}", rest.replace("Bearer", "").replace("Basic", ""))
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether the text is what a person is meant to replace: `YOUR_API_KEY`, `<token>`, `xxx`, `changeme`."""
+    value = text.strip().strip("\"'")
+    authorization = AUTHORIZATION.match(value)
+    if authorization:
+        value = authorization[2].strip()
+    if not value:
+        return False
+    if value.lower() in DUMMY or BRACKETED.search(value) or SAME_CHARACTER.match(value):
+        return True
+    return bool(PLACEHOLDER.search(value))
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a key, flag or header of that name holds a credential (`GITHUB_TOKEN`, `--api-key`, `x-ref-api-key`)."""
+    words = [word.lower() for word in WORDS.findall(name)]
+    if not words:
+        return False
+    joined = "".join(words)
+    while len(words) > 1 and words[-1].isdigit():
+        words.pop()
+    if words[-1] in NEUTRAL_ENDINGS or "public" in words or {"max", "tokens"} <= set(words):
+        return False
+    if words[-1] in SECRET_WORDS or any(word in STRONG_WORDS for word in words):
+        return words[0] not in {"no", "enable", "disable", "use", "is", "has", "allow", "max", "skip"} or len(words) > 2
+    return any(joined.endswith(word) for word in ("apikey", "token", "secret", "password", "accesskey", "authkey"))
+
+
+def looks_random(text: str) -> bool:
+    """Whether a text without any context is so irregular that nobody chose it: a key, not a name.
+
+    Letters, digits and case alternate in a random text far more often than in words; this also holds for short ones,
+    where Shannon entropy says little.
+    """
+    if not TOKEN.fullmatch(text) or PATH_LIKE.match(text) or "/" in text.rstrip("="):
+        return False
+    digits = sum(character.isdigit() for character in text)
+    if digits < 3 or digits == len(text):
+        return False
+    classes = ["d" if c.isdigit() else "u" if c.isupper() else "l" if c.islower() else "" for c in text]
+    known = [c for c in classes if c]
+    turns = sum(1 for before, after in zip(known, known[1:], strict=False) if before != after)
+    return turns >= len(known) * 0.3 and len(known) >= len(text) * 0.8
+
+
+def find_secrets(text: str, name: str | None = None) -> tuple[Secret, ...]:
+    """The credentials in a text that stands under `name` (an environment variable, a header, a flag; None for none).
+
+    Looks, in this order, for known prefixes, logins in URLs, passwords of connection strings, authorization headers,
+    assignments and members of embedded JSON whose name says so, and lastly at the whole text when `name` says so.
+    """
+    if len(text) > 100_000:
+        text = text[:100_000]
+    found: list[Secret] = []
+    for secret in _candidates(text, name):
+        value = text[secret.start : secret.end]
+        if not value.strip() or is_placeholder(value) or is_reference(value):
+            continue
+        if not any(secret.start < other.end and other.start < secret.end for other in found):
+            found.append(secret)
+    return tuple(sorted(found, key=lambda secret: secret.start))
+
+
+def _candidates(text: str, name: str | None) -> Iterator[Secret]:
+    if PUBLIC_KEY.search(text):
+        return
+    for what, pattern in PREFIXED:
+        for match in pattern.finditer(text):
+            yield Secret(what, *match.span())
+    for match in URL_LOGIN.finditer(text):
+        yield Secret("password in a URL", *match.span(2))
+    for match in CONNECTION_PASSWORD.finditer(text):
+        yield Secret("password in a connection string", *match.span(1))
+    authorization = AUTHORIZATION.match(text)
+    if authorization and (name is None or is_secret_name(name) or "authorization" in name.lower()):
+        if authorization[1].lower() != "basic" or decoded_login(authorization[2]):
+            yield Secret(f"{authorization[1].title()} credential", *authorization.span(2))
+        return
+    yield from _named_parts(text)
+    if name is not None and is_secret_name(name) and _may_be_secret(text, name):
+        start = len(text) - len(text.lstrip("\"' "))
+        yield Secret("credential", start, len(text.rstrip("\"' ")))
+    if name is None or not text.startswith(("http:", "https:")):
+        stripped = text.strip("\"'")
+        if (HEX.fullmatch(stripped) or looks_random(stripped)) and (name is None or is_secret_name(name)):
+            yield Secret("random value that looks like a key", 0, len(text), certain=False)
+
+
+def _named_parts(text: str) -> Iterator[Secret]:
+    """Credentials whose name stands in the text itself: NAME=value, Name: value, ?name=value, {"name": "value"}."""
+    for pattern in (ASSIGNMENT, HEADER_LINE):
+        match = pattern.match(text)
+        if match and is_secret_name(match[1]) and _may_be_secret(match[2], match[1]):
+            start, end = match.span(2)
+            inner = match[2]
+            yield Secret("credential", start + len(inner) - len(inner.lstrip("\"'")), end - (inner[-1:] in "\"'"))
+    for match in QUERY.finditer(text):
+        if is_secret_name(match[1]) and _may_be_secret(unquote(match[2]), match[1]):
+            yield Secret("credential in a URL", *match.span(2))
+    for match in EMBEDDED.finditer(text):
+        if is_secret_name(match[1]) and _may_be_secret(match[2], match[1]):
+            yield Secret("credential", *match.span(2))
+
+
+def url_path_secrets(url: str) -> tuple[Secret, ...]:
+    """Segments of a URL's path that are keys by their look: such an address alone gives access."""
+    start = url.find("/", url.find("://") + 3 if "://" in url else 0)
+    if start < 0:
+        return ()
+    found = []
+    for match in PATH_SEGMENT.finditer(url, start):
+        segment = match.group()
+        if UUID.fullmatch(segment) or HEX.fullmatch(segment) or looks_random(segment):
+            found.append(Secret("key in the path of a URL", *match.span(), certain=False))
+    return tuple(found)
+
+
+def _may_be_secret(value: str, name: str) -> bool:
+    """Whether the value of something called like a credential can be one: not a path, a flag, a URL or a short word."""
+    text = value.strip().strip("\"'")
+    if not text or PLAIN_VALUE.match(text):
+        return bool(text) and _is_password(name) and text.isdigit()
+    if PATH_LIKE.match(text) or "://" in text or text.startswith(("--", "@")):
+        return False
+    if _is_password(name):
+        return True
+    if re.search(r"\s", text):
+        return False
+    return len(text) >= 8
+
+
+def _is_password(name: str) -> bool:
+    return any(word.lower() in PASSWORD_WORDS for word in WORDS.findall(name))
+
+
+def decoded_login(text: str) -> bool:
+    """Whether the text is the base64 of `user:password`."""
+    try:
+        decoded = base64.b64decode(text.strip() + "=" * (-len(text.strip()) % 4), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return False
+    return ":" in decoded
+
+
+def jwt_claims(text: str) -> dict[str, object] | None:
+    """The claims of the first JSON Web Token in the text, unverified; None when there is none that can be read."""
+    match = JWT.search(text)
+    if match is None:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
+    except (binascii.Error, UnicodeDecodeError, ValueError, RecursionError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def evidence(value: str, salt: bytes) -> str:
+    """What may be stored of a secret: its masked shape and a keyed hash that only this installation can compare."""
+    digest = hmac.new(salt, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
+    return f"{masked(value)} hmac-sha256:{digest}"
+
+
+def masked(value: str) -> str:
+    """At most the public prefix of a token and its length: `sk-…(48 chars)`."""
+    prefix = re.match(r"(?:gh[pousr]_|github_pat_|sk-ant-|sk-proj-|sk-or-|sk-|pplx-|sbp_|napi_|hf_|npm_|xox[a-z]-|AIza|AKIA|eyJ|fc-)", value)
+    shown = prefix.group() if prefix and len(value) >= 20 else ""
+    return f"{shown}…({len(value)} chars)"
+
+
+def redact(text: str, name: str | None = None) -> str:
+    """The text with every credential in it masked, for messages that quote a part of a configuration."""
+    parts = []
+    at = 0
+    for secret in (*find_secrets(text, name),):
+        parts += [text[at : secret.start], masked(text[secret.start : secret.end])]
+        at = secret.end
+    rest = "".join([*parts, text[at:]])
+    if "://" in rest:
+        for secret in reversed(url_path_secrets(rest)):
+            rest = rest[: secret.start] + masked(rest[secret.start : secret.end]) + rest[secret.end :]
+    return rest

@@ -99,7 +99,7 @@ def _options(reader: Reader, entries: dict[str, Entry]) -> ChannelOptions:
     order, key = reader.choice(entries.get("order"), ORDER), reader.text(entries.get("key"))
     limit, capacity = reader.integer(entries.get("limit")), reader.integer(entries.get("capacity"))
     on_full = reader.choice(entries.get("on_full"), ON_FULL)
-    if "limit" in entries and not durable and "durable" not in entries:
+    if "limit" in entries and (durable is False or "durable" not in entries):
         reader.refuse(
             entries["limit"].place,
             "limit: bounds the backlog of a durable channel",

@@ -8,7 +8,7 @@ the declaration is compiled.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,7 +19,7 @@ from autocoder.declaration import ComponentDeclaration, PipelineDeclaration
 from autocoder.errors import Place, Problem, did_you_mean
 from autocoder.importing import Importer, ImportRefusedError, allowed_prefixes
 from autocoder.interpolation import interpolate_tree
-from autocoder.masking import Redactor
+from autocoder.masking import MASK, Redactor
 from autocoder.overrides import lay_over
 from autocoder.policies import read_commit_policy, read_error_policy
 from autocoder.reading import Reader, is_unresolved
@@ -69,8 +69,15 @@ def load_pipeline(
     importer = Importer.for_pipeline(folder, allowed_prefixes(environ, allowed))
     loading = _Loading(reader, registry, importer, {*filled.secrets, *written_secrets(filled.node)})
     declaration = loading.pipeline(filled.node)
-    redact = Redactor(loading.secrets)
-    return declaration, [each.redacted(redact) for each in dict.fromkeys(problems)]
+    return declaration, _redacted(problems, loading.secrets)
+
+
+def _redacted(problems: list[Problem], secrets: set[str]) -> list[Problem]:
+    """Each problem once, without any secret; one too short to be masked anywhere is masked where it is all that was found."""
+    redact = Redactor(secrets)
+    whole = {repr(secret) for secret in secrets}
+    hidden = [replace(each, found=MASK) if each.found in whole else each for each in dict.fromkeys(problems)]
+    return [each.redacted(redact) for each in hidden]
 
 
 def _read_text(text: str, name: str) -> tuple[Node | None, list[Problem]]:

@@ -202,6 +202,8 @@ def _component_rule(name: str, kind: type[Component], definitions: dict[str, Sch
     fields = _fields_schema(name, kind, definitions)
     definitions[f"with.{name}"] = fields
     properties: dict[str, Any] = {"with": {"$ref": f"#/$defs/with.{name}"}}
+    if not fields.get("required"):
+        properties["with"] = {"anyOf": [properties["with"], {"type": "null"}]}
     if kind.kind == "source":
         properties["from"] = False
     elif kind.kind == "merger":
@@ -227,7 +229,7 @@ def _merger_inputs(kind: type[Component]) -> Schema:
 class _Fields(GenerateJsonSchema):
     """Pydantic's schema of a model; a field that JSON cannot describe is left open."""
 
-    def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> Schema:  # noqa: ARG002
+    def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> Schema:
         return {}
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:

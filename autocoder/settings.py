@@ -226,7 +226,8 @@ def _judge(
     node = mapping(filled.node.place, written)
     hidden = {*filled.secrets, *written_secrets(filled.node, _Values)}
     try:
-        values = _Values.model_validate(to_python(node), context={"folder": folder})
+        # The default of the database is judged like a written one: its path counts from the same folder.
+        values = _Values.model_validate({"database": {}, **to_python(node)}, context={"folder": folder})
     except ValidationError as error:
         subject = Subject(_Values, node, node.place, "", frozenset(hidden))
         reader.problems.extend(explain(error, subject))

@@ -38,6 +38,8 @@ def _explain(error: yaml.MarkedYAMLError, lines: Sequence[str], at: int) -> tupl
         return "a ${...} between { } or [ ] must be in quotes", 'write "${NAME}"'
     if "cannot start any token" in said:
         return "no value can start with this character", "put the value in quotes"
+    if "unexpected ':'" in said:
+        return "a `:` needs a space behind it, as in key: value", "put a text that contains : in quotes"
     if "mapping values are not allowed" in said:
         return "a second `: ` on one line, or a line indented too deep", "put a text that contains `: ` in quotes"
     if "expected ',' or" in said:

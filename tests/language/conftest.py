@@ -20,7 +20,7 @@ PARTS = '''
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
@@ -96,7 +96,7 @@ class Both(Merger[int]):
 class Count(Sink[int]):
     """Say how many arrived."""
 
-    payload: type = int
+    payload: type[Any] = int
 
     async def write(self, batch: Sequence[int], /) -> None:
         pass
@@ -147,6 +147,9 @@ def wrong(load: Callable[..., Loaded]) -> Callable[..., list[str]]:
     """The problems of a pipeline text, as a person reads them, without the file's name, in the order of the file."""
 
     def messages(text: str, environ: Mapping[str, str] | None = None, **options: Any) -> list[str]:
-        return [str(each).removeprefix("pipeline.yaml:") for each in sorted(load(text, environ, **options)[1], key=lambda each: each.place)]
+        return [
+            str(each).removeprefix("pipeline.yaml:")
+            for each in sorted(load(text, environ, **options)[1], key=lambda each: each.place)
+        ]
 
     return messages

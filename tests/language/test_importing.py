@@ -46,7 +46,9 @@ def test_without_a_project_the_folder_itself(tmp_path: Path) -> None:
     assert project_folder(tmp_path) == tmp_path.resolve()
 
 
-@pytest.mark.parametrize("use", ["os:system", "subprocess:Popen", "os.path:join", "builtins:eval", "sys:exit", "yaml:load"])
+@pytest.mark.parametrize(
+    "use", ["os:system", "subprocess:Popen", "os.path:join", "builtins:eval", "sys:exit", "yaml:load"]
+)
 def test_installed_modules_are_refused_with_the_cure(project: Path, use: str) -> None:
     error = refusal(Importer.for_pipeline(project), use)
     module = use.partition(":")[0]
@@ -151,7 +153,10 @@ def test_an_error_in_the_module_is_told_at_its_own_line(project: Path, text: str
     (project / "broken.py").write_text(text)
     error = refusal(Importer.for_pipeline(project), "broken:Keep")
     assert error.place is not None and (error.place.file, error.place.line) == (str(project / "broken.py"), line)
-    assert error.what.startswith("importing 'broken' failed") and message.split(":")[0] in error.what + "ComponentDefinitionError"
+    assert (
+        error.what.startswith("importing 'broken' failed")
+        and message.split(":", maxsplit=1)[0] in error.what + "ComponentDefinitionError"
+    )
     assert "broken" not in sys.modules
 
 

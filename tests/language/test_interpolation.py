@@ -41,7 +41,7 @@ def test_forms(text: str, expected: str) -> None:
     ],
 )  # fmt: skip
 def test_refused(text: str, message: str) -> None:
-    with pytest.raises(InterpolationError, match=".*") as caught:
+    with pytest.raises(InterpolationError) as caught:
         filled(text)
     assert message in str(caught.value)
 

@@ -79,7 +79,7 @@ def test_a_broken_pack_is_named_and_does_not_break_others(installed: Path) -> No
         "pack bad: the pack 'bad' (badpack of aa_dist) cannot be imported: ModuleNotFoundError: "
         "No module named 'a_library_that_is_missing'; install what it needs, or uninstall it",
     ]
-    with pytest.raises(RegistryError, match="the pack 'bad' .* cannot be imported"):
+    with pytest.raises(RegistryError, match=r"the pack 'bad' .* cannot be imported"):
         registry.get("bad.Anything")
 
 

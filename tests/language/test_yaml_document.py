@@ -56,8 +56,13 @@ def test_aliases_give_the_same_value() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz", min_size=1, max_size=5), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz", min_size=1, max_size=5), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
@@ -82,7 +87,10 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     ("text", "message"),
     [
         ("a: 1\nb: 2\na: 3\n", "3:1: the key 'a' stands here twice, first at line 1; keep one of them"),
-        ("a: !!python/object/apply:os.system [ls]\n", "1:4: tags are refused: a pipeline is plain data; found !!python/object"),
+        (
+            "a: !!python/object/apply:os.system [ls]\n",
+            "1:4: tags are refused: a pipeline is plain data; found !!python/object",
+        ),
         ("a: !secret x\n", "1:4: tags are refused: a pipeline is plain data; found !secret"),
         ("a: !!binary aGk=\n", "1:4: tags are refused"),
         ("a: !!int x\n", "1:4: this is no int, though its tag says so; found 'x'"),
@@ -92,7 +100,10 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         ("a: {{ x }}\n", "1:5: a key must be text; found a mapping; put a value that starts with { or [ in quotes"),
         ("b: &b {x: 1}\na:\n  <<: *b\n", "3:3: merge keys are refused"),
         ("a: 1\n---\nb: 2\n", "2:1: a second document starts here"),
-        ("a: *nowhere\n", "1:4: there is no such anchor above; found *nowhere; put a text that starts with * in quotes"),
+        (
+            "a: *nowhere\n",
+            "1:4: there is no such anchor above; found *nowhere; put a text that starts with * in quotes",
+        ),
         ("a: &x [*x]\n", "1:8: an alias stands inside its own anchor"),
         ("", " is empty"),
         ("# only a comment\n", " is empty"),

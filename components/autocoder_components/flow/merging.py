@@ -53,7 +53,7 @@ class Concat(Merger[T]):
     def holds(self, port: str, /) -> bool:
         return bool(self._waiting) and port != self._waiting[0]
 
-    def on_message(self, port: str, payload: T, /) -> T:  # noqa: ARG002  by its turn, whatever its port
+    def on_message(self, port: str, payload: T, /) -> T:
         return payload
 
     def ended(self, port: str, /) -> Iterable[T]:

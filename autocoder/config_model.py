@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -74,6 +75,8 @@ def _hint(base: type, name: str, local: Mapping[str, Any]) -> Any:
 
 def _payload_type(hint: Any) -> Any:
     """A field annotated `type[...]` names a payload type: in YAML it is `module:Class`, found by the import rules."""
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_payload_type(each) for each in get_args(hint))]
     if get_origin(hint) is not type:
         return hint
     schema = {"type": "string", "description": "a payload type: str, int, float, bool, dict, list, or module:Class"}

@@ -94,6 +94,7 @@ class _Loading:
     registry: Registry
     importer: Importer
     secrets: set[str]
+    _kinds: dict[str, type[Component]] = field(default_factory=dict)
     _types: dict[str, Any] = field(default_factory=dict)
 
     def pipeline(self, root: Node) -> PipelineDeclaration:
@@ -139,7 +140,11 @@ class _Loading:
                 cure="write use: pack.Component or module:Class",
             )
         wanted = reader.text(use)
-        kind = self._resolve(wanted, use.value.place) if wanted is not None and use is not None else None
+        kind = self._kinds.get(wanted or "")
+        if kind is None and wanted is not None and use is not None:
+            kind = self._resolve(wanted, use.value.place)
+            if kind is not None:
+                self._kinds[wanted] = kind
         component = None
         if kind is not None and use is not None:
             configured = configure(kind, name, use, entries.get("with"), self.import_type)

@@ -97,6 +97,7 @@ class Count(Sink[int]):
     """Say how many arrived."""
 
     payload: type[Any] = int
+    other: type[Any] | None = None
 
     async def write(self, batch: Sequence[int], /) -> None:
         pass

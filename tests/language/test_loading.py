@@ -240,6 +240,18 @@ def test_variables_are_coerced_by_the_field(load: Load) -> None:
     assert (made.upto, made.flag, made.note, made.pause, made.columns[0].width) == (12, True, "12", 0.1, 12)
 
 
+def test_payload_types_are_found_by_the_import_rules(load: Load) -> None:
+    text = component("{use: parts:Count, from: b, with: {payload: parts:Order, other: '${TYPE}'}}")
+    for name, expected in {"str": "str", "parts:Order": "Order", "assessments.Finding": None}.items():
+        declared, problems = load(text, {"TYPE": name})
+        assert declared is not None
+        if expected is None:
+            assert "there is no pack 'assessments'" in str(problems[0])
+            continue
+        made: Any = declared.components[0].component
+        assert problems == [] and (made.payload.__name__, made.other.__name__) == ("Order", expected)
+
+
 def test_options_may_come_from_variables(load: Load) -> None:
     text = (
         "pipeline: ${NAME}\ncomponents:\n  a: {use: '${USE}', from: '${FROM}', concurrency: '${N}', ordered: '${O}'}\n"

@@ -28,6 +28,7 @@ class Channel:
     """
 
     __slots__ = (
+        "_drops",
         "_items",
         "_room",
         "capacity",
@@ -52,6 +53,7 @@ class Channel:
         self.name = name
         self.capacity = capacity
         self.on_full = on_full
+        self._drops = on_full != "block"
         self.order_by = order_by
         self.size = 0
         self.taken = 0
@@ -61,19 +63,23 @@ class Channel:
         self._items: deque[Item] = deque()
         self._room: anyio.Event | None = None
 
-    def put(self, payloads: Sequence[Any]) -> None:
-        """Append payloads (copied: the same list may go to several channels) and wake the consumer."""
-        if self.on_full != "block" and self.size + len(payloads) > self.capacity:
+    def put(self, payloads: Sequence[Any]) -> bool:
+        """Append payloads (copied: the same list may go to several channels) and wake the consumer.
+
+        Returns whether the producer should wait for room before it does more work.
+        """
+        if self._drops and self.size + len(payloads) > self.capacity:
             payloads = self._drop(payloads)
         if not payloads:
-            return
-        last = self._items[-1] if self._items else None
-        if type(last) is list:
-            last.extend(payloads)
+            return False
+        items = self._items
+        if items and type(items[-1]) is list:
+            items[-1].extend(payloads)
         else:
-            self._items.append(list(payloads))
+            items.append(list(payloads))
+            self.wake()
         self.size += len(payloads)
-        self.wake()
+        return self.size >= self.capacity and self.full
 
     def mark(self, marker: Barrier | End) -> None:
         """Append a marker; markers take no room and are never dropped."""
@@ -83,7 +89,7 @@ class Channel:
     @property
     def full(self) -> bool:
         """Whether the producer should wait before it does more work."""
-        return self.size >= self.capacity and self.on_full == "block" and not self.limitless
+        return self.size >= self.capacity and not (self._drops or self.limitless)
 
     async def room(self) -> None:
         """Wait until the channel is not full."""

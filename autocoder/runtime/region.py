@@ -45,15 +45,15 @@ class Region:
         self._epochs: list[Epoch] = []
         self._number = 0
         self._rest = Epoch(0)
-        self._read = 0
+        self._covered = 0
         self._event = anyio.Event()
         self._due = anyio.Event()
         self.start_barrier: Callable[[Barrier], dict[str, Any]] = lambda _: {}
+        self.messages_read: Callable[[], int] = lambda: 0
 
-    def count(self, messages: int) -> None:
-        """A source of this region has read messages."""
-        self._read += messages
-        if self._read >= self._policy.messages:
+    def tick(self) -> None:
+        """A source has read another piece: see whether the epoch is large enough."""
+        if self.messages_read() - self._covered >= self._policy.messages:
             self._due.set()
 
     def hand_in(self, stage: str, barrier: Barrier, statements: Sequence[tuple[str, Statement]]) -> None:
@@ -102,8 +102,9 @@ class Region:
             with anyio.move_on_after(self._policy.every):
                 await self._due.wait()
             self._due = anyio.Event()
-            if self._read and self._live and len(self._epochs) < IN_FLIGHT:
-                self._read = 0
+            read = self.messages_read()
+            if read > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
+                self._covered = read
                 self._number += 1
                 epoch = Epoch(self._number, waiting=set(self._live))
                 self._epochs.append(epoch)

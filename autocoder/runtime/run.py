@@ -104,7 +104,7 @@ class Run:
         components = {
             name: ComponentSummary(
                 kind=unit.node.kind,
-                taken=unit.taken,
+                taken=unit.given + unit.dead_letters if unit.node.kind == "source" else unit.taken,
                 given=unit.given,
                 dead_letters=unit.dead_letters,
                 dropped=unit.dropped + dropped[name],
@@ -151,6 +151,7 @@ class Run:
                 if graph.nodes[each.head].kind == "source"
             ]
             region.start_barrier = _starter(sources)
+            region.messages_read = _reader(sources)
             parts.sources.extend(sources)
             parts.stages.extend(
                 self._stage(each, region) for each in region_plan.stages if graph.nodes[each.head].kind != "source"
@@ -247,6 +248,10 @@ def _channel(edge: Edge) -> Channel:
     return Channel(
         str(edge), capacity=options.capacity or DEFAULT_CAPACITY, on_full=options.on_full or "block", order_by=by
     )
+
+
+def _reader(sources: list[SourceStage]) -> Callable[[], int]:
+    return lambda: sum(source.unit.given for source in sources)
 
 
 def _starter(sources: list[SourceStage]) -> Callable[[Barrier], dict[str, Any]]:

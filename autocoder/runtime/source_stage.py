@@ -6,9 +6,9 @@ what was put before it is covered by the position that goes with it (I6).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -20,8 +20,6 @@ from autocoder.runtime.failures import NO_PAYLOAD
 from autocoder.runtime.stage import Epochs
 from autocoder.runtime.unit import CHUNK, Unit
 from autocoder.tracing import origin_key
-
-_NO_MORE: Final = object()
 
 
 class SourceStage:
@@ -35,6 +33,8 @@ class SourceStage:
         self._pipeline = pipeline
         self._reading = anyio.CancelScope()
         self._since_pause = 0
+        self._traced = unit.traced
+        self._channels = unit.channels[OUT]
 
     def drain(self) -> None:
         """Read no more; what was read goes its way."""
@@ -63,39 +63,57 @@ class SourceStage:
             channel.mark(END)
 
     async def _read_async(self, batches: AsyncGenerator[Batch[Any], None]) -> None:
+        put = self._put
         async with aclosing(batches):
             async for batch in batches:
-                await self._put(batch)
+                if put(batch):
+                    await self._pause()
 
     async def _read_plain(self, batches: Generator[Batch[Any], None, None]) -> None:
+        put = self._put
         with closing(batches):
-            threaded = self.unit.node.run_in == "thread"
-            while True:
-                batch = await anyio.to_thread.run_sync(next, batches, _NO_MORE) if threaded else next(batches, _NO_MORE)
-                if batch is _NO_MORE:
-                    return
-                await self._put(batch)
+            if self.unit.node.run_in == "thread":
+                while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+                    if put(batch):
+                        await self._pause()
+                return
+            for batch in batches:
+                if put(batch):
+                    await self._pause()
 
-    async def _put(self, batch: Any) -> None:
-        unit = self.unit
+    def _put(self, batch: Batch[Any]) -> bool:
+        """Pass a batch on and move the position behind it; returns whether it is time to pause.
+
+        Called for every batch, which may hold a single payload: no await, no work that can be left to the pause.
+        """
         payloads = batch.payloads
-        if unit.traced:
-            origin = origin_key(self._pipeline, self.name, self.position)
-            payloads = [Traced(f"{origin}:{number}", payload) for number, payload in enumerate(payloads)]
-        for rejected in batch.rejected:
-            unit.settle(OUT, rejected, rejected.error, 1)
+        if self._traced or batch.rejected:
+            payloads = self._examined(batch)
         count = len(payloads)
-        unit.taken += count + len(batch.rejected)
-        unit.given += count
-        for channel in unit.channels[OUT]:
-            channel.put(payloads)
+        pause = False
+        for channel in self._channels:
+            pause |= channel.put(payloads)
         self.position = batch.resume
-        self.epochs.count(count)
+        self.unit.given += count
         self._since_pause += count + 1
-        for channel in unit.channels[OUT]:
+        return pause or self._since_pause >= CHUNK
+
+    def _examined(self, batch: Batch[Any]) -> Sequence[Any]:
+        for rejected in batch.rejected:
+            self.unit.settle(OUT, rejected, rejected.error, 1)
+        if not self._traced:
+            return batch.payloads
+        origin = origin_key(self._pipeline, self.name, self.position)
+        return [Traced(f"{origin}:{number}", payload) for number, payload in enumerate(batch.payloads)]
+
+    async def _pause(self) -> None:
+        """Wait for room, or let the others run for once: a source that never waits must not starve them."""
+        self._since_pause = 0
+        self.epochs.tick()
+        waited = False
+        for channel in self._channels:
             if channel.full:
                 await channel.room()
-                self._since_pause = 0
-        if self._since_pause >= CHUNK:  # a source that never waits must not starve the others
-            self._since_pause = 0
+                waited = True
+        if not waited:
             await anyio.lowlevel.checkpoint()

@@ -71,8 +71,7 @@ class Unit:
             return
         self.given += len(messages)
         for channel in self.channels[port]:
-            channel.put(messages)
-            if channel.full:
+            if channel.put(messages):
                 yield channel.room()
         for unit in self.units[port]:
             yield from unit.flow(unit.only_port, messages)

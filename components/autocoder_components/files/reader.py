@@ -183,11 +183,11 @@ class FileReader(Generic[P]):
             is_same_file = not self._settings.follow or known is None or known.inode == status.st_ino
             if known is not None and known.end == status.st_size and is_same_file:
                 return None
-            held = self._held.pop(name, None)
+            held = self._held.get(name)
             if held is not None:
                 if not held.stream.was_rewritten():
                     return held
-                held.stream.close()
+                self._close(held)
                 _warn_replaced(name, known)
                 known = None
             return self._open(name, known)
@@ -217,16 +217,21 @@ class FileReader(Generic[P]):
         except BaseException:
             stream.close()
             raise
-        return _OpenFile(name, stream, feed, decoder)
+        file = self._held[name] = _OpenFile(name, stream, feed, decoder)
+        return file
 
     def _leave(self, file: _OpenFile[P]) -> None:
         """Keep a followed file open, so that its last lines are read even after it was renamed; close any other."""
         if not self._settings.follow:
-            file.stream.close()
+            self._close(file)
             return
-        self._held[file.name] = file
+        self._held[file.name] = self._held.pop(file.name)  # now the last to be closed when there are too many
         if len(self._held) > FILES_HELD_OPEN:
-            self._held.pop(next(iter(self._held))).stream.close()
+            self._close(next(iter(self._held.values())))
+
+    def _close(self, file: _OpenFile[P]) -> None:
+        del self._held[file.name]
+        file.stream.close()
 
     async def _next(self, file: _OpenFile[P], *, is_last: bool) -> Batch[P] | None:
         """The next batch of one file; None where there is no more (`is_last`: and never will be)."""
@@ -234,7 +239,7 @@ class FileReader(Generic[P]):
         lines, size = self._settings.batch, BATCH_BYTES
         while True:
             if not feed.holds(lines, size):
-                await run_sync(feed.fill, lines, size)
+                await run_sync(self._fill, file, lines, size)
                 if feed.at_end and is_last and not file.stream.is_cut_short and file.stream.broken is None:
                     feed.close_partial()
             chunk = feed.peek(lines, size)
@@ -253,6 +258,13 @@ class FileReader(Generic[P]):
                 return None
             else:
                 lines, size = lines * 2, size * 2
+
+    def _fill(self, file: _OpenFile[P], lines: int, size: int) -> None:
+        """Read on, but not in a file that was truncated meanwhile: what stands here now is the middle of something else."""
+        if self._settings.follow and file.stream.was_rewritten():
+            file.feed.at_end = True  # the next visit begins it anew
+        else:
+            file.feed.fill(lines, size)
 
     def _batch(self, file: _OpenFile[P], payloads: list[P], rejected: list[Rejected]) -> Batch[P]:
         # That the file has ended is not said here: it depends on what was read ahead, and the same batch must have the

@@ -8,12 +8,14 @@ import select
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from autocoder.errors import AutocoderError, ConfigurationError, Problem, describe
+from autocoder.errors import AutocoderError, ConfigurationError, Problem, UsageError, describe
 
 INDENT: Final = "       "  # as wide as "error: "
 
@@ -140,3 +142,16 @@ def stdout_is_gone() -> bool:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
     except (OSError, ValueError):
         return True
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file in one step; raises UsageError where that is not possible."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or describe(error)}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()

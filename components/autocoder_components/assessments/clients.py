@@ -110,7 +110,9 @@ DIALECTS: tuple[Dialect, ...] = (
         "VS Code",
         ("servers",),
         (*_project(".vscode/mcp.json"), *_config(*(f"{editor}/User/mcp.json" for editor in EDITORS[:3]))),
-        keys=_keys("type", "url", "headers", "envFile", "cwd", "dev", "gallery", "version", "sandboxEnabled", "sandbox"),
+        keys=_keys(
+            "type", "url", "headers", "envFile", "cwd", "dev", "gallery", "version", "sandboxEnabled", "sandbox"
+        ),
         types=frozenset({"stdio", "http", "sse"}),
         expands=frozenset({ENV, INPUT, EDITOR}),
         comments=True,
@@ -169,7 +171,9 @@ DIALECTS: tuple[Dialect, ...] = (
         "Antigravity",
         WRAPPED,
         (*_home(".gemini/antigravity/mcp_config.json"), *_project("mcp_config.json")),
-        keys=_keys("type", "url", "serverUrl", "headers", "disabled", "disabledTools", "cwd", "authProviderType", "oauth"),
+        keys=_keys(
+            "type", "url", "serverUrl", "headers", "disabled", "disabledTools", "cwd", "authProviderType", "oauth"
+        ),
         roots=frozenset({"$schema"}),
     ),
     Dialect(
@@ -232,7 +236,9 @@ DIALECTS: tuple[Dialect, ...] = (
             *_home(".aws/amazonq/mcp.json", ".aws/amazonq/default.json", ".aws/amazonq/cli-agents/*.json"),
             *_project(".amazonq/mcp.json", ".amazonq/default.json", ".amazonq/cli-agents/*.json"),
         ),
-        keys=_keys("type", "url", "headers", "timeout", "disabled", "autoApprove", "disabledTools", "oauth", "oauthScopes"),
+        keys=_keys(
+            "type", "url", "headers", "timeout", "disabled", "autoApprove", "disabledTools", "oauth", "oauthScopes"
+        ),
         types=frozenset({"stdio", "http"}),
         expands=frozenset({ENV, SHELL}),
         settings=True,
@@ -242,7 +248,9 @@ DIALECTS: tuple[Dialect, ...] = (
         "Kiro",
         WRAPPED,
         (*_home(".kiro/settings/mcp.json"), *_project(".kiro/settings/mcp.json")),
-        keys=_keys("type", "url", "headers", "timeout", "disabled", "autoApprove", "disabledTools", "oauth", "oauthScopes"),
+        keys=_keys(
+            "type", "url", "headers", "timeout", "disabled", "autoApprove", "disabledTools", "oauth", "oauthScopes"
+        ),
         expands=frozenset({SHELL, ENV}),
         roots=frozenset({"$schema", "powers"}),
     ),
@@ -288,7 +296,9 @@ DIALECTS: tuple[Dialect, ...] = (
             *_home(".continue/config.json", ".continue/mcpServers/*.json"),
             *_project(".continue/config.json", ".continue/mcpServers/*.json"),
         ),
-        keys=_keys("type", "url", "name", "cwd", "headers", "requestOptions", "connectionTimeout", "transport", "disabled"),
+        keys=_keys(
+            "type", "url", "name", "cwd", "headers", "requestOptions", "connectionTimeout", "transport", "disabled"
+        ),
         types=frozenset({"stdio", "sse", "streamable-http", "websocket"}),
         expands=frozenset({SECRETS}),
         settings=True,

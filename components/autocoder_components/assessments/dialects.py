@@ -15,7 +15,13 @@ __all__ = ["DIALECTS", "Container", "Dialect", "Member", "ServerView", "containe
 GENERIC = BY_ID["generic"]
 FALLBACK_CONTAINERS = (
     *("mcpServers", "servers", "mcp.servers", "context_servers", "mcp", "projects.*.mcpServers"),
-    *("amp.mcpServers", "mcp_servers", "mcp.mcpServers", "settings.mcp.servers", "experimental.modelContextProtocolServers"),
+    *(
+        "amp.mcpServers",
+        "mcp_servers",
+        "mcp.mcpServers",
+        "settings.mcp.servers",
+        "experimental.modelContextProtocolServers",
+    ),
 )
 URL_KEYS = ("url", "serverUrl", "httpUrl", "serverURL", "endpoint")
 ENV_KEYS = ("env", "environment")

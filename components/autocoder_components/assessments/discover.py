@@ -126,7 +126,15 @@ def _is_shared_settings(path: Path) -> bool:
 def _candidate_targets(request: Request, candidate: Candidate) -> list[Target]:
     name = shown_text(candidate.name)
     bare = Target(
-        request.assessment_id, name, "", candidate.client or "", "inline", "", "", place=Place(name), candidate=candidate
+        request.assessment_id,
+        name,
+        "",
+        candidate.client or "",
+        "inline",
+        "",
+        "",
+        place=Place(name),
+        candidate=candidate,
     )
     return _targets(bare, candidate.text.encode("utf-8", "surrogatepass"))
 

@@ -99,9 +99,7 @@ class NoteCode(StrEnum):
     BOM = "bom"
 
 
-BROKEN = frozenset(
-    {NoteCode.SYNTAX, NoteCode.MERGE_CONFLICT, NoteCode.TOO_LARGE, NoteCode.TOO_DEEP, NoteCode.ENCODING}
-)
+BROKEN = frozenset({NoteCode.SYNTAX, NoteCode.MERGE_CONFLICT, NoteCode.TOO_LARGE, NoteCode.TOO_DEEP, NoteCode.ENCODING})
 
 
 @dataclass(frozen=True, slots=True)

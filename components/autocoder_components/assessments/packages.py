@@ -63,7 +63,9 @@ def pypi(text: str) -> Reference | None:
     """An argument of uvx, pipx and their like; None when it is a local path or no package at all."""
     if "git+" in text or GIT.search(text):
         return git(text[text.index("git+") :] if "git+" in text else text)
-    if LOCAL.search(text) or re.search(r"[$<>{}%\"'](?![=\d])", text.replace(">=", "").replace("<", "").replace(">", "")):
+    if LOCAL.search(text) or re.search(
+        r"[$<>{}%\"'](?![=\d])", text.replace(">=", "").replace("<", "").replace(">", "")
+    ):
         return None
     match = PYPI.match(text)
     if match is None:

@@ -91,25 +91,87 @@ SECRET_WORDS = frozenset(
     {
         *("key", "apikey", "token", "secret", "password", "passwd", "passphrase", "pwd", "pass", "pat", "credential"),
         *("credentials", "auth", "authorization", "bearer", "cookie", "jwt", "accesskey", "secretkey", "privatekey"),
-        *("authtoken", "accesstoken", "apitoken", "clientsecret", "sessionid", "licensekey", "appkey", "webhook", "keys"),
+        *(
+            "authtoken",
+            "accesstoken",
+            "apitoken",
+            "clientsecret",
+            "sessionid",
+            "licensekey",
+            "appkey",
+            "webhook",
+            "keys",
+        ),
     }
 )
 STRONG_WORDS = SECRET_WORDS - {"key", "keys", "auth", "pass", "webhook", "cookie", "credentials", "credential", "pat"}
 NEUTRAL_ENDINGS = frozenset(
     {
-        *("id", "ids", "name", "file", "path", "dir", "url", "uri", "endpoint", "host", "port", "type", "mode", "count"),
+        *(
+            "id",
+            "ids",
+            "name",
+            "file",
+            "path",
+            "dir",
+            "url",
+            "uri",
+            "endpoint",
+            "host",
+            "port",
+            "type",
+            "mode",
+            "count",
+        ),
         *("limit", "max", "min", "size", "length", "ttl", "expiry", "expires", "expiration", "timeout", "enabled"),
         *("required", "algorithm", "method", "provider", "region", "version", "prefix", "header", "public", "env"),
-        *("budget", "scopes", "scope", "issuer", "audience", "domain", "email", "user", "username", "disabled", "tokens"),
+        *(
+            "budget",
+            "scopes",
+            "scope",
+            "issuer",
+            "audience",
+            "domain",
+            "email",
+            "user",
+            "username",
+            "disabled",
+            "tokens",
+        ),
         *("location", "folder", "format", "strategy", "realm", "command", "cmd", "helper", "toolsets", "tools"),
     }
 )
 PASSWORD_WORDS = frozenset({"password", "passwd", "passphrase", "pwd", "pass"})
 DUMMY = frozenset(
     {
-        *("none", "null", "nil", "undefined", "empty", "true", "false", "yes", "no", "dummy", "fake", "mock", "example"),
+        *(
+            "none",
+            "null",
+            "nil",
+            "undefined",
+            "empty",
+            "true",
+            "false",
+            "yes",
+            "no",
+            "dummy",
+            "fake",
+            "mock",
+            "example",
+        ),
         *("sample", "placeholder", "redacted", "removed", "hidden", "secret", "password", "token", "key", "apikey"),
-        *("api_key", "api-key", "changeme", "change_me", "change-me", "todo", "tbd", "fixme", "replace_me", "replaceme"),
+        *(
+            "api_key",
+            "api-key",
+            "changeme",
+            "change_me",
+            "change-me",
+            "todo",
+            "tbd",
+            "fixme",
+            "replace_me",
+            "replaceme",
+        ),
         *("not-needed", "not_needed", "notneeded", "n/a", "na", "optional", "required", "insert", "enter", "value"),
         *("string", "your", "test", "ollama", "lm-studio", "sk-no-key-required", "no-key", "dummy-key", "default"),
         *("unused", "anything", "...", "…", "***", "local", "my-token", "my_token", "mytoken", "your-key", "bearer"),
@@ -126,9 +188,13 @@ PLACEHOLDER = re.compile(
 )
 BRACKETED = re.compile(r"<[^<>\s=/\"'][^<>\"']*>|\[(?:your|insert|enter|api|my|path|token)[^\]]*\]", re.IGNORECASE)
 SAME_CHARACTER = re.compile(r"^[\W_]*([xX0*.•?#_-])\1*(?:[-_. /]?\1+)*[\W_]*$")
-PUBLIC_KEY = re.compile(r"^\s*(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-ssh-\S+)\s+AAAA|-----BEGIN (?:[A-Z]+ )*(?:PUBLIC KEY|CERTIFICATE)-----")
+PUBLIC_KEY = re.compile(
+    r"^\s*(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-ssh-\S+)\s+AAAA|-----BEGIN (?:[A-Z]+ )*(?:PUBLIC KEY|CERTIFICATE)-----"
+)
 PATH_LIKE = re.compile(r"^(?:[./~]|[A-Za-z]:[\\/]|file:)")
-PLAIN_VALUE = re.compile(r"(?i)^(?:true|false|yes|no|on|off|null|none|-?[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|k|kb|mb|gb|%)?)$")
+PLAIN_VALUE = re.compile(
+    r"(?i)^(?:true|false|yes|no|on|off|null|none|-?[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|k|kb|mb|gb|%)?)$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +377,10 @@ def evidence(value: str, salt: bytes) -> str:
 
 def masked(value: str) -> str:
     """At most the public prefix of a token and its length: `sk-…(48 chars)`."""
-    prefix = re.match(r"(?:gh[pousr]_|github_pat_|sk-ant-|sk-proj-|sk-or-|sk-|pplx-|sbp_|napi_|hf_|npm_|xox[a-z]-|AIza|AKIA|eyJ|fc-)", value)
+    prefix = re.match(
+        r"(?:gh[pousr]_|github_pat_|sk-ant-|sk-proj-|sk-or-|sk-|pplx-|sbp_|napi_|hf_|npm_|xox[a-z]-|AIza|AKIA|eyJ|fc-)",
+        value,
+    )
     shown = prefix.group() if prefix and len(value) >= 20 else ""
     return f"{shown}…({len(value)} chars)"
 

@@ -208,7 +208,9 @@ class Parser:
         start, character = self.at, self.text[self.at]
         if character in "{[":
             if len(self.stack) >= self.max_depth:
-                self.note(NoteCode.TOO_DEEP, start, f"nested deeper than {self.max_depth} levels; this part is not read")
+                self.note(
+                    NoteCode.TOO_DEEP, start, f"nested deeper than {self.max_depth} levels; this part is not read"
+                )
                 self._skip_container()
                 self._deliver(self._node(Kind.NULL, start, pointer))
                 return
@@ -240,9 +242,7 @@ class Parser:
         line, column = self.place(frame.start)
         members, items = tuple(frame.members), tuple(frame.items)
         self.stack.pop()
-        self._deliver(
-            Node(frame.kind, frame.pointer, line, column, frame.start, self.at, members=members, items=items)
-        )
+        self._deliver(Node(frame.kind, frame.pointer, line, column, frame.start, self.at, members=members, items=items))
 
     def _deliver(self, node: Node) -> None:
         if not self.stack:

@@ -1,0 +1,83 @@
+"""The rules: two entry points, one for whether a configuration is valid and one for whether it is safe; and the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autocoder_components.assessments.dialects import GENERIC, containers, servers
+from autocoder_components.assessments.discover import shown_text
+from autocoder_components.assessments.clients import BY_ID
+from autocoder_components.assessments.document import Document
+from autocoder_components.assessments.launch import analyse
+from autocoder_components.assessments.model import Finding, RuleInfo, Target
+from autocoder_components.assessments.rules import (
+    authority,
+    credentials,
+    execution,
+    exposure,
+    structure,
+    supply,
+    text,
+    values,
+)
+from autocoder_components.assessments.rules.base import FileContext, RuleOptions, ServerContext, Theme
+
+__all__ = ["CATALOGUE", "RULE_PACK", "RuleOptions", "check_security", "validate_config"]
+
+RULE_PACK = "2026.11"
+CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME)
+SECURITY: tuple[Theme, ...] = (credentials.THEME, supply.THEME, execution.THEME, exposure.THEME, authority.THEME)
+CATALOGUE: dict[str, RuleInfo] = {rule.id: rule for theme in (*CONFIG, *SECURITY) for rule in theme.catalogue}
+
+
+def validate_config(target: Target, document: Document, options: RuleOptions | None = None) -> tuple[Finding, ...]:
+    """Whether the target's configuration is valid: the text, its shape and its values. Worst first, then by place.
+
+    For a file's target the rules on the file, for a server's those on the server; no finding is made by both.
+    """
+    return _apply(CONFIG, target, document, options)
+
+
+def check_security(target: Target, document: Document, options: RuleOptions | None = None) -> tuple[Finding, ...]:
+    """Whether the target's configuration is safe: credentials, origin, execution, exposure, authority. Worst first.
+
+    No finding holds a secret value: at most its masked shape and a hash keyed with `options.salt`.
+    """
+    return _apply(SECURITY, target, document, options)
+
+
+def _apply(
+    themes: tuple[Theme, ...], target: Target, document: Document, options: RuleOptions | None
+) -> tuple[Finding, ...]:
+    dialect = BY_ID.get(target.dialect, GENERIC)
+    source = FileContext(
+        target,
+        document,
+        options or RuleOptions(),
+        containers(document, dialect),
+        servers(document, dialect),
+    )
+    unique: dict[str, Finding] = {}
+    for finding in _found(themes, source):
+        unique.setdefault(finding.fingerprint, finding)
+    order = sorted(
+        unique.values(), key=lambda f: (f.severity.rank, f.place.line, f.place.column, f.rule, f.fingerprint)
+    )
+    return tuple(order)
+
+
+def _found(themes: tuple[Theme, ...], source: FileContext) -> Iterator[Finding]:
+    if source.target.server is None:
+        for theme in themes:
+            for file_rule in theme.file_rules:
+                yield from file_rule(source)
+        return
+    place = source.target.place
+    for server in source.servers:
+        here = (shown_text(server.node.pointer), server.key.line, server.key.column)
+        if here != (place.pointer, place.line, place.column):
+            continue
+        context = ServerContext(source, server, analyse(server.argv))
+        for theme in themes:
+            for server_rule in theme.server_rules:
+                yield from server_rule(context)

@@ -1,0 +1,242 @@
+"""Rules on what a server may do unasked: approvals given in advance, privileged identities, words hidden from people."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from autocoder_components.assessments.document import Kind, Node
+from autocoder_components.assessments.model import Finding, RuleInfo, Severity
+from autocoder_components.assessments.rules.base import FileContext, ServerContext, Theme, found, quote
+
+AUTO_APPROVE = RuleInfo(
+    "AC-701",
+    "AutoApprove",
+    "Tools run without being asked for",
+    Severity.LOW,
+    "MCP02:2025",
+    "The client runs these tools whenever the model says so. Text that the model reads can make it say so.",
+    "Approve in advance only what reads, and reads nothing confidential",
+)
+AUTO_APPROVE_DANGEROUS = RuleInfo(
+    "AC-702",
+    "DangerousAutoApprove",
+    "Tools that change or run things are approved in advance",
+    Severity.HIGH,
+    "MCP02:2025",
+    "A tool that runs code, changes data or drives the desktop does so without a person, whenever text that the model "
+    "reads makes it want to.",
+    "Remove these tools from the list, so that the client asks each time",
+)
+PRIVILEGED_PROFILE = RuleInfo(
+    "AC-703",
+    "PrivilegedIdentity",
+    "The server works under an administrator's identity",
+    Severity.MEDIUM,
+    "MCP02:2025",
+    "What the model asks for is done with an administrator's rights.",
+    "Give the server an identity of its own with the rights that its tools need",
+)
+READ_ONLY_OFF = RuleInfo(
+    "AC-704",
+    "ReadOnlyOff",
+    "A read-only mode is named and not switched on",
+    Severity.LOW,
+    "MCP02:2025",
+    "The server can be limited to reading, and the variable or option for it is empty or false.",
+    "Switch the read-only mode on, unless the server has to change things",
+)
+HIDDEN_TEXT = RuleInfo(
+    "AC-705",
+    "HiddenText",
+    "Characters that nobody sees",
+    Severity.HIGH,
+    "MCP06:2025",
+    "Invisible and direction-changing characters show a reviewer something other than what the program reads.",
+    "Delete the characters, and find out how they came there",
+)
+INSTRUCTIONS = RuleInfo(
+    "AC-706",
+    "EmbeddedInstructions",
+    "A description that instructs the model",
+    Severity.HIGH,
+    "MCP03:2025",
+    "Descriptions are read by the model as well. One that tells it to hide, ignore or send something is an attack.",
+    "Remove the server until its origin is clear",
+)
+
+# One finding per class and list: a list of forty approved tools is one decision, not forty.
+DANGERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (what, re.compile(pattern, re.IGNORECASE))
+    for what, pattern in (
+        ("every tool", r"^\*$"),
+        (
+            "running code or commands",
+            r"(?:^|_)(?:execute|exec|eval|run|spawn|invoke|shell|bash|sh|cmd|terminal|powershell|python|code|script|command|process)s?(?=_|$)"
+            r"(?!_(?:status|info|list|search|context|results?|history|logs?|docs?|metrics|analysis|review))",
+        ),
+        (
+            "deleting or overwriting",
+            r"(?:^|_)(?:delete|remove|drop|destroy|purge|truncate|wipe|kill|terminate|uninstall|reset|revert|rollback|overwrite)(?=_|$)",
+        ),
+        (
+            "changing data or files",
+            r"(?:^|_)(?:write|edit|move|rename|apply|migrate|migration|update|insert|upsert|replace|patch|merge|push|deploy|publish|install|upload)(?=_|$)",
+        ),
+        (
+            "acting on the desktop or in a browser",
+            r"^(?:type|click|app|drag|key|keys|press|shortcut|clipboard|keyboard|mouse)$|(?:^|_)(?:click|type|keys?|keypress|press|drag|swipe|launch|fill|evaluate|keyboard|mouse)(?=_|$)",
+        ),
+        (
+            "sending or paying",
+            r"(?:^|_)(?:send|post|email|mail|message|messages|reply|tweet|pay|payment|transfer|purchase|buy|order|trade|transaction)(?=_|$)",
+        ),
+    )
+)
+HARMLESS = re.compile(
+    r"(?i)^(?:get|list|read|search|find|show|describe|view|fetch|query|status|info|check|analy[sz]e|count|resolve|lookup|browse|poll|wait)(?:_|$)|_(?:status|info|list)$"
+)
+CODE_WORDS = re.compile(
+    r"(?i)(?:^|_)(?:execute|exec|eval|run|spawn|invoke|bash|shell|terminal|command|powershell)(?=_|s?$|s?_)"
+)
+PLAIN_CODE = re.compile(r"(?i)(?:^|_)(?:code|script|process|python|sh|cmd)s?(?=_|$)")
+PRIVILEGED_NAMES = re.compile(
+    r"(?i)^(?:.*[-_./])?(?:root|admin|administrator|superuser|super[-_]?admin|org[-_]?admin|full[-_]?access|poweruser|cluster[-_]?admin|sysadmin|sa|domain[-_]?admin)(?:[-_./].*)?$"
+)
+PROFILE_NAME = re.compile(r"(?i)(?:^|_)(?:profile|role|role_arn|context|iam_role|service_account|run_as)$")
+USER_NAME = re.compile(r"(?i)(?:^|_)(?:user|username|login|uid)$")
+PRIVILEGED_USERS = re.compile(r"(?i)^(?:root|sa|admin|administrator|postgres|sysdba|system|superuser)$")
+READ_ONLY = re.compile(r"(?i)(?:^|[_-])read[_-]?only(?:[_-]mode)?$")
+WRITE_ON = re.compile(
+    r"(?i)(?:^|_)(?:allow|enable|with)_?(?:all_?)?(?:write|writes|dangerous|destructive|insert_operation|update_operation|delete_operation|ddl\w*|admin)(?:_|$)"
+)
+INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\u00ad\U000e0000-\U000e007f]")
+ORDERS = re.compile(
+    r"(?i)<\s*(?:important|system|secret|instructions?)\s*>|ignore (?:all |any )?(?:previous|prior|other|above) (?:instructions|prompts|rules)"
+    r"|do(?:es)? not (?:tell|mention|inform|reveal|show)[^.]{0,40}\buser|without (?:telling|informing|asking) the user|never (?:tell|mention)[^.]{0,30}\buser"
+    r"|before (?:using|calling) (?:this|any) tool[^.]{0,60}(?:read|send|include)|(?:read|send|include|append)[^.]{0,60}(?:\.ssh|id_rsa|\.env\b|credentials|password)"
+)
+
+
+def snake(name: str) -> str:
+    """A tool's name in lower case with `_` between its words, however it is written."""
+    text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return re.sub(r"[\s./:-]+", "_", text).lower()
+
+
+def danger_of(tool: str) -> str | None:
+    """What a tool of that name may do to the machine or to data; None when the name speaks of reading only."""
+    if tool.strip() == "*":
+        return DANGERS[0][0]
+    name = snake(tool)
+    if CODE_WORDS.search(name) and not HARMLESS.search(name):
+        return DANGERS[1][0]
+    if HARMLESS.search(name):
+        return None
+    for what, pattern in DANGERS[2:]:
+        if pattern.search(name):
+            return what
+    if PLAIN_CODE.search(name) and re.search(r"(?:^|_)(?:execute|run|eval)", name):
+        return DANGERS[1][0]
+    return None
+
+
+def approvals(context: ServerContext) -> Iterator[Finding]:
+    """Lists of tools that run unasked, and switches that approve everything."""
+    for key, node in context.server.approvals:
+        if node.scalar is True or node.text == "*":
+            message = f"{quote(key.text)} approves every tool of the server"
+            yield found(context, AUTO_APPROVE_DANGEROUS, node, message)
+        elif node.kind is Kind.ARRAY and node.items:
+            yield from _approved(context, node)
+    tools = context.server.node.get("tools")
+    approved = [(tools.get(name)) for name in ("always_allow", "auto_approve")] if tools is not None else []
+    for extra in approved:
+        if extra is not None and extra.kind is Kind.ARRAY and extra.items:
+            yield from _approved(context, extra)
+
+
+def _approved(context: ServerContext, node: Node) -> Iterator[Finding]:
+    names = [item.text for item in node.items if item.text is not None]
+    worst: dict[str, list[Node]] = {}
+    for item in node.items:
+        danger = danger_of(item.text) if item.text is not None else None
+        if danger is not None:
+            worst.setdefault(danger, []).append(item)
+    severity = None if worst or len(names) > 10 else Severity.INFO
+    shown = ", ".join(quote(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    yield found(
+        context, AUTO_APPROVE, node, f"{len(names)} tools run without being asked for: {shown}", severity=severity
+    )
+    for danger, items in worst.items():
+        which = ", ".join(quote(item.text or "") for item in items[:5])
+        more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+        grave = danger in {DANGERS[0][0], DANGERS[1][0], DANGERS[2][0]}
+        severity = None if grave else Severity.MEDIUM
+        message = f"Approved in advance, {danger}: {which}{more}"
+        yield found(context, AUTO_APPROVE_DANGEROUS, items[0], message, severity=severity, distinct=danger)
+
+
+def identities(context: ServerContext) -> Iterator[Finding]:
+    """Administrators' profiles and roles, and the all-powerful accounts of databases."""
+    for key, value in context.server.env:
+        text = value.text or ""
+        if PROFILE_NAME.search(key.text) and PRIVILEGED_NAMES.match(text):
+            yield found(context, PRIVILEGED_PROFILE, value, f"{quote(key.text)} is {quote(text)}")
+        elif USER_NAME.search(key.text) and PRIVILEGED_USERS.match(text):
+            message = f"{quote(key.text)} is {quote(text)}"
+            yield found(context, PRIVILEGED_PROFILE, value, message, severity=Severity.LOW)
+    flag = ""
+    for node in context.server.argv:
+        text = node.text or ""
+        name, equals, value_text = text.partition("=")
+        name, value_text = (name, value_text) if equals else (flag, text)
+        if re.match(r"^--(?:aws-)?(?:profile|role|context|kube-context)$", name) and PRIVILEGED_NAMES.match(value_text):
+            yield found(context, PRIVILEGED_PROFILE, node, f"{quote(name)} is {quote(value_text)}")
+        flag = text if text.startswith("-") else ""
+
+
+def read_only(context: ServerContext) -> Iterator[Finding]:
+    """A read-only switch that is there and off."""
+    for key, value in context.server.env:
+        text = str(value.scalar if value.scalar is not None else "").strip().lower()
+        if READ_ONLY.search(key.text) and text in {"", "0", "false", "no", "off"}:
+            yield found(context, READ_ONLY_OFF, value, f"{quote(key.text)} is off")
+        elif WRITE_ON.search(key.text) and text in {"1", "true", "yes", "on"}:
+            yield found(context, READ_ONLY_OFF, value, f"{quote(key.text)} allows changes", severity=Severity.INFO)
+    for node in context.server.argv:
+        if re.match(r"(?i)^--read-?only=(?:false|0|no)$", node.text or ""):
+            yield found(context, READ_ONLY_OFF, node, "The read-only mode is switched off")
+
+
+def hidden_text(context: FileContext) -> Iterator[Finding]:
+    """Invisible characters in any string or key of the servers, and descriptions that give orders."""
+    for server in context.servers:
+        for node in server.node.walk():
+            keys = " ".join(key.text for key, _ in node.members)
+            if (match := INVISIBLE.search(node.text or "")) or (match := INVISIBLE.search(keys)):
+                if _joins_emoji(match):
+                    continue
+                name = unicodedata.name(match.group(), f"U+{ord(match.group()):04X}")
+                yield found(context, HIDDEN_TEXT, node, f"An invisible character ({name}) in {quote(server.name)}")
+            if (
+                node.text
+                and len(node.text) > 20
+                and node.pointer.endswith(("/description", "/instructions", "/prompt"))
+            ):
+                if ORDERS.search(node.text):
+                    yield found(context, INSTRUCTIONS, node, "The description gives orders to the model")
+
+
+def _joins_emoji(match: re.Match[str]) -> bool:
+    """Whether the character is the joiner inside an emoji or of a script that needs it."""
+    before = match.string[: match.start()][-1:]
+    return match.group() in "\u200d\u200c" and bool(before) and ord(before) > 0x2FF
+
+
+THEME = Theme(
+    (AUTO_APPROVE, AUTO_APPROVE_DANGEROUS, PRIVILEGED_PROFILE, READ_ONLY_OFF, HIDDEN_TEXT, INSTRUCTIONS),
+    file_rules=(hidden_text,),
+    server_rules=(approvals, identities, read_only),
+)

@@ -1,0 +1,137 @@
+"""What every rule works with: the contexts it judges, and how a finding is made. Holds the guarantee on secrets.
+
+A rule is a function from a context to findings; its presentation is a `RuleInfo`. Every message that quotes a part of
+a configuration does so through `quote`, which masks credentials first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from secrets import token_bytes
+
+from autocoder_components.assessments.clients import BY_ID, Dialect
+from autocoder_components.assessments.dialects import GENERIC, Container, ServerView
+from autocoder_components.assessments.discover import shown_text
+from autocoder_components.assessments.document import Document, Key, Node, Note
+from autocoder_components.assessments.launch import Launch
+from autocoder_components.assessments.model import Finding, Place, RuleInfo, Severity, Target
+from autocoder_components.assessments.secrets import redact
+
+QUOTED_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """What an installation tells the rules.
+
+    `salt` keys the hashes of secrets (random when not given, so that hashes of two runs cannot be compared);
+    `inventory` are the approved servers, by name or package (None: there is none, and nothing is judged by it);
+    `check_files` allows looking at the file's permissions and at whether the paths it names exist.
+    """
+
+    salt: bytes = field(default_factory=lambda: token_bytes(32), repr=False)
+    inventory: frozenset[str] | None = None
+    check_files: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileContext:
+    """A whole file."""
+
+    target: Target
+    document: Document
+    options: RuleOptions
+    containers: tuple[Container, ...]
+    servers: tuple[ServerView, ...]
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect that discovery chose for the file."""
+        return BY_ID.get(self.target.dialect, GENERIC)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """One server of a file. `source` is the context of the file."""
+
+    source: FileContext
+    server: ServerView
+    launch: Launch
+
+    @property
+    def target(self) -> Target:
+        """The server's target."""
+        return self.source.target
+
+    @property
+    def document(self) -> Document:
+        """The whole document."""
+        return self.source.document
+
+    @property
+    def options(self) -> RuleOptions:
+        """The installation's options."""
+        return self.source.options
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the file."""
+        return self.server.dialect
+
+
+FileRule = Callable[[FileContext], Iterator[Finding]]
+ServerRule = Callable[[ServerContext], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The rules of one file of this package: their presentation, and the functions that find."""
+
+    catalogue: tuple[RuleInfo, ...]
+    file_rules: tuple[FileRule, ...] = ()
+    server_rules: tuple[ServerRule, ...] = ()
+
+
+def quote(text: str, name: str | None = None) -> str:
+    """A part of a configuration fit for a message: credentials masked, escaped, at most 80 characters."""
+    shown = shown_text(redact(text, name))
+    return f"'{shown if len(shown) <= QUOTED_LENGTH else shown[: QUOTED_LENGTH - 1] + '…'}'"
+
+
+def found(
+    context: FileContext | ServerContext,
+    rule: RuleInfo,
+    where: Node | Note | Key,
+    message: str,
+    *,
+    severity: Severity | None = None,
+    evidence: str | None = None,
+    distinct: str = "",
+    pointer: str | None = None,
+) -> Finding:
+    """A finding of `rule` at `where`; `distinct` tells apart two findings of one rule at one pointer (never a secret).
+
+    A key has no pointer of its own: give its value's as `pointer`.
+    """
+    if pointer is None:
+        pointer = "" if isinstance(where, Key) else where.pointer
+    place = Place(context.target.file, shown_text(pointer), where.line, where.column)
+    parts = "\0".join((rule.id, place.file, place.pointer, shown_text(distinct)))
+    return Finding(
+        rule=rule.id,
+        severity=severity or rule.severity,
+        message=shown_text(message),
+        remedy=rule.remedy,
+        place=place,
+        fingerprint=hashlib.sha256(parts.encode()).hexdigest()[:32],
+        server=context.target.server,
+        owasp=rule.owasp,
+        evidence=evidence,
+    )
+
+
+def start_of(context: FileContext) -> Node | Note:
+    """The place to report what is true of the whole file: its root, or its first line when nothing could be read."""
+    return context.document.root or context.document.notes[0]

@@ -1,0 +1,250 @@
+"""Rules on how the program is run: shells, raised rights, weakened sandboxes, containers that contain nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from autocoder_components.assessments.launch import ContainerRun, Option
+from autocoder_components.assessments.model import Finding, RuleInfo, Severity
+from autocoder_components.assessments.paths import CREDENTIALS, HOME, ROOT, is_placeholder_path
+from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
+
+SHELL_WRAPPER = RuleInfo(
+    "AC-501",
+    "ShellWrapper",
+    "The server is started through a shell script in the configuration",
+    Severity.MEDIUM,
+    "MCP05:2025",
+    "A shell interprets the whole text: variables, substitutions and pipes included. What runs depends on the "
+    "environment, and a review of the configuration cannot tell.",
+    "Start the program itself, with its arguments in args and its folder in cwd",
+)
+LOGIN_SHELL = RuleInfo(
+    "AC-502",
+    "LoginShell",
+    "A login shell runs the user's profile first",
+    Severity.LOW,
+    "MCP05:2025",
+    "The profile may change what is run, and whatever it prints goes into the protocol on standard output.",
+    "Start without -l, and name the program's full environment in env",
+)
+DOWNLOAD_AND_RUN = RuleInfo(
+    "AC-503",
+    "DownloadAndRun",
+    "A download is run as it arrives",
+    Severity.CRITICAL,
+    "MCP04:2025",
+    "Whoever answers at that address, or sits on the way to it, decides at each start what runs with the user's rights.",
+    "Install a pinned, checked version once and start that",
+)
+RAISED_RIGHTS = RuleInfo(
+    "AC-504",
+    "RaisedRights",
+    "The server runs with raised rights",
+    Severity.HIGH,
+    "MCP02:2025",
+    "A model decides what the server does. With root's rights each of its mistakes, and each injected instruction, is root's.",
+    "Run the server as an ordinary user with only the rights it needs",
+)
+SANDBOX_DISABLED = RuleInfo(
+    "AC-505",
+    "SandboxDisabled",
+    "A sandbox or safeguard is switched off",
+    Severity.MEDIUM,
+    "MCP02:2025",
+    "The server handles content from elsewhere. Without its sandbox a flaw in it is a flaw of the whole account.",
+    "Remove the switch, and mend what made it necessary",
+)
+DANGEROUS_ENV = RuleInfo(
+    "AC-506",
+    "DangerousVariable",
+    "A variable that loads other code or opens a debugger",
+    Severity.HIGH,
+    "MCP05:2025",
+    "Loaders and interpreters run what these variables name before the program itself.",
+    "Remove the variable",
+)
+PRIVILEGED = RuleInfo(
+    "AC-511",
+    "PrivilegedContainer",
+    "A container with the host's rights",
+    Severity.HIGH,
+    "MCP02:2025",
+    "A privileged container, or one with the capabilities and namespaces of the host, can do what root can do on the host.",
+    "Drop the option, and add the one capability that is needed",
+)
+HOST_NETWORK = RuleInfo(
+    "AC-512",
+    "HostNetwork",
+    "A container in the host's network",
+    Severity.MEDIUM,
+    "MCP02:2025",
+    "The container reaches every service of the host that listens on loopback, and can pose as one.",
+    "Use the default network and publish the one port that is needed on 127.0.0.1",
+)
+BIND_MOUNT = RuleInfo(
+    "AC-513",
+    "BindMount",
+    "A folder of the host is mounted",
+    Severity.LOW,
+    "MCP02:2025",
+    "What is in the folder is the server's to read, and without `:ro` to change.",
+    "Mount the narrowest folder that will do, read-only where possible",
+)
+SENSITIVE_MOUNT = RuleInfo(
+    "AC-514",
+    "SensitiveMount",
+    "The container gets the host itself",
+    Severity.HIGH,
+    "MCP02:2025",
+    "With the engine's socket, the root or the home folder the container can become root on the host or take its credentials.",
+    "Mount only the folder that the server works on",
+)
+
+METACHARACTER = re.compile(r"&&|\|\||[;|`]|\$\(|>|<\(")
+DOWNLOAD = re.compile(
+    r"(?:curl|wget|iwr|irm|Invoke-WebRequest|Invoke-RestMethod)\b[^;&]*\|\s*(?:sudo\s+)?(?:\w*/)*(?:ba|z|da|k|fi)?sh\b|\|\s*(?:python3?|node|iex)\b"
+    r"|(?:ba|z)?sh\s+<\(\s*(?:curl|wget)|(?:eval|source)\s+[\"']?\$\(\s*(?:curl|wget)|\biex\b.*(?:irm|iwr|DownloadString)|(?:irm|iwr)\b.*\|\s*iex",
+    re.IGNORECASE,
+)
+SANDBOX = re.compile(
+    r"(?:^|=|\s)--?(?:no-sandbox|disable-setuid-sandbox|disable-web-security|disable-site-isolation-trials|unsafe(?:ly)?[\w-]*"
+    r"|dangerously-[\w-]+|allow-dangerous[\w-]*|skip-permissions|yolo|disable-security|no-security|allow-all(?=$|\s)"
+    r"|allow-unsafe[\w-]*|no-auth|disable-auth|auto-approve-all)\b|security_opt=.*unconfined",
+    re.IGNORECASE,
+)
+SANDBOX_VARIABLE = re.compile(
+    r"(?i)^(?:DANGEROUSLY_\w+|\w*DISABLE_(?:SANDBOX|AUTH|SECURITY)|\w*NO_SANDBOX|\w*_?SKIP_PERMISSIONS|DISABLE_AUTH\w*|ALLOW_DANGEROUS\w*)$"
+)
+LOADER = re.compile(
+    r"^(?:LD_PRELOAD|LD_LIBRARY_PATH|LD_AUDIT|DYLD_\w+|BASH_ENV|ENV|PROMPT_COMMAND|PYTHONSTARTUP|PERL5OPT|RUBYOPT|JAVA_TOOL_OPTIONS)$"
+)
+NODE_LOADS = re.compile(
+    r"(?:^|\s)(?:--require|-r|--import|--loader|--experimental-loader|--inspect(?:-brk)?)(?:[=\s]|$)"
+)
+FALSE = frozenset({"", "0", "false", "no", "off"})
+SOCKETS = re.compile(
+    r"(?:docker|podman|containerd|crio)\.sock|//\./pipe/docker_engine|\\\\\.\\pipe\\docker_engine", re.IGNORECASE
+)
+CAPABILITIES = frozenset({"all", "sys_admin", "sys_ptrace", "sys_module", "dac_read_search", "net_admin", "sys_rawio"})
+
+
+def shells(context: ServerContext) -> Iterator[Finding]:
+    """Scripts in the configuration, login shells, downloads that are run."""
+    for script in context.launch.scripts:
+        text = script.text.text
+        hard = bool(METACHARACTER.search(text)) or len(text.split()) > 1
+        message = f"{quote(script.shell.text)} runs {quote(text)}"
+        yield found(
+            context,
+            SHELL_WRAPPER,
+            script.text.node,
+            message,
+            severity=None if hard else Severity.LOW,
+            distinct="script",
+        )
+    for word in context.launch.logins:
+        yield found(context, LOGIN_SHELL, word.node, f"{quote(word.text)} makes it a login shell")
+    seen: set[int] = set()
+    for node in context.server.argv:
+        if node.text and DOWNLOAD.search(node.text) and node.start not in seen:
+            seen.add(node.start)
+            yield found(context, DOWNLOAD_AND_RUN, node, "What is downloaded is run at once")
+
+
+def rights(context: ServerContext) -> Iterator[Finding]:
+    """sudo and its like."""
+    for word in context.launch.privileged_by:
+        yield found(context, RAISED_RIGHTS, word.node, f"The server is started with {quote(word.program)}")
+    for node in context.server.argv[1:]:
+        if re.search(r"(?:^|[;&|]\s*)sudo\s", node.text or ""):
+            yield found(context, RAISED_RIGHTS, node, "A command is run with sudo")
+
+
+def safeguards(context: ServerContext) -> Iterator[Finding]:
+    """Sandboxes switched off and loaders made to load."""
+    for node in context.server.argv:
+        match = SANDBOX.search(node.text or "")
+        if match:
+            yield found(context, SANDBOX_DISABLED, node, f"A safeguard is off: {quote(node.text or '')}")
+    for key, value in context.server.env:
+        text = (value.text if value.text is not None else str(value.scalar)).strip()
+        if SANDBOX_VARIABLE.match(key.text) and text.lower() not in FALSE:
+            yield found(context, SANDBOX_DISABLED, value, f"A safeguard is off: {quote(key.text)}")
+        if LOADER.match(key.text) and text:
+            severity = Severity.MEDIUM if key.text in {"LD_LIBRARY_PATH", "JAVA_TOOL_OPTIONS", "ENV"} else None
+            if key.text != "ENV" or "/" in text:
+                yield found(context, DANGEROUS_ENV, value, f"{key.text} names code to load", severity=severity)
+        if key.text == "NODE_OPTIONS" and NODE_LOADS.search(text):
+            severity = Severity.MEDIUM if "--inspect" in text else None
+            yield found(context, DANGEROUS_ENV, value, "NODE_OPTIONS loads code or opens a debugger", severity=severity)
+
+
+def containers(context: ServerContext) -> Iterator[Finding]:
+    """The options of `docker run` that open the host to the container."""
+    for run in context.launch.containers:
+        for option in run.options:
+            yield from _option(context, option)
+            yield from _mount(context, option, run)
+
+
+def _option(context: ServerContext, option: Option) -> Iterator[Finding]:
+    flag, value = option.flag, option.value.lower()
+    where = option.value_word.node
+    if flag == "--privileged" and value not in FALSE - {""}:
+        yield found(context, PRIVILEGED, where, "The container is privileged")
+    elif flag == "--cap-add" and value.removeprefix("cap_") in CAPABILITIES:
+        yield found(context, PRIVILEGED, where, f"The container has the capability {quote(option.value)}")
+    elif flag in {"--pid", "--ipc", "--userns", "--uts", "--cgroupns"} and value == "host":
+        yield found(context, PRIVILEGED, where, f"The container shares the host's {flag.removeprefix('--')} namespace")
+    elif flag == "--security-opt" and re.search(r"unconfined|disable|no-new-privileges[:=]false", value):
+        yield found(context, PRIVILEGED, where, f"The container runs unconfined: {quote(option.value)}")
+    elif flag == "--device":
+        yield found(
+            context, PRIVILEGED, where, f"The container gets the device {quote(option.value)}", severity=Severity.MEDIUM
+        )
+    elif flag in {"--network", "--net"} and value == "host":
+        yield found(context, HOST_NETWORK, where, "The container is in the host's network")
+    elif flag in {"-u", "--user"} and re.match(r"^(?:root|0)(?::|$)", value):
+        yield found(context, RAISED_RIGHTS, where, "The container runs as root", severity=Severity.LOW)
+
+
+def _mount(context: ServerContext, option: Option, run: ContainerRun) -> Iterator[Finding]:
+    source, read_only = _mounted(option)
+    if not source or not re.match(r"^(?:[/~.$%\\<{]|[A-Za-z]:[\\/])", source):
+        return  # a named volume
+    where = option.value_word.node
+    access = "read-only" if read_only else "writable"
+    if SOCKETS.search(source):
+        message = f"The container gets the socket of {quote(run.engine.program)}, which is root on the host"
+        yield found(context, SENSITIVE_MOUNT, where, message, severity=Severity.CRITICAL)
+    elif ROOT.match(source) or HOME.match(source) or CREDENTIALS.search(source):
+        yield found(context, SENSITIVE_MOUNT, where, f"The container gets {quote(source)} of the host, {access}")
+    else:
+        severity = Severity.INFO if read_only or is_placeholder_path(source) else None
+        yield found(context, BIND_MOUNT, where, f"{quote(source)} of the host is mounted, {access}", severity=severity)
+
+
+def _mounted(option: Option) -> tuple[str, bool]:
+    """The host's side of a mount option and whether it is read-only; empty when the option mounts nothing."""
+    if option.flag in {"-v", "--volume"}:
+        value = re.sub(r"\$\{[^}]*\}", lambda match: match.group().replace(":", "\0"), option.value)
+        match = re.match(r"^((?:[A-Za-z]:)?[^:]*):([^:]*)(?::(.*))?$", value)
+        if match is None:
+            return "", False
+        return match[1].replace("\0", ":"), "ro" in (match[3] or "").split(",")
+    if option.flag == "--mount":
+        fields = dict(part.partition("=")[::2] for part in option.value.split(","))
+        if fields.get("type", "volume") == "bind":
+            return fields.get("source") or fields.get("src") or "", "readonly" in fields or "ro" in fields
+    return "", False
+
+
+THEME = Theme(
+    (
+        *(SHELL_WRAPPER, LOGIN_SHELL, DOWNLOAD_AND_RUN, RAISED_RIGHTS, SANDBOX_DISABLED, DANGEROUS_ENV),
+        *(PRIVILEGED, HOST_NETWORK, BIND_MOUNT, SENSITIVE_MOUNT),
+    ),
+    server_rules=(shells, rights, safeguards, containers),
+)

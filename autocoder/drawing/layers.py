@@ -19,6 +19,7 @@ BEND_GAP: Final = 14.0
 LAYER_GAP: Final = 44.0
 STEEPEST: Final = 0.22  # of the height that a line climbs between two layers, as room for its curve
 MOST_CURVE: Final = 160.0
+ALMOST_LEVEL: Final = 6.0
 SWEEPS: Final = 16
 Point = tuple[float, float]
 
@@ -228,6 +229,16 @@ def _set_heights(columns: Sequence[list[_Vertex]]) -> None:
         for column in columns if before else reversed(columns):
             wanted = [_wanted(vertex, before=before, after=after) for vertex in column]
             _place(column, wanted)
+    for column in columns:
+        _place(column, [_straightened(vertex) for vertex in column])
+
+
+def _straightened(vertex: _Vertex) -> float:
+    """Level with the one before it, if that is almost so: what is left over from the means looks like a mistake."""
+    if len(vertex.before) != 1:
+        return vertex.y
+    height = _wanted(vertex, before=True, after=False)
+    return height if abs(height - vertex.y) < ALMOST_LEVEL else vertex.y
 
 
 def _wanted(vertex: _Vertex, *, before: bool, after: bool) -> float:
@@ -283,10 +294,7 @@ def _set_columns(
 def _finish(
     vertices: Mapping[str, _Vertex], chains: Sequence[Sequence[_Segment]], columns: Sequence[_Column]
 ) -> Layout:
-    corners = {
-        name: (columns[each.layer].left + (columns[each.layer].width - each.box.width) / 2, each.y)
-        for name, each in vertices.items()
-    }
+    corners = {name: (columns[each.layer].left, each.y) for name, each in vertices.items()}
     routes = [_route(chain, corners, columns) for chain in chains]
     tops = [y for _, y in corners.values()] + [y for route in routes for _, y in route]
     top = min(tops, default=0.0)

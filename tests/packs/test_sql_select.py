@@ -121,9 +121,9 @@ async def test_an_empty_table_gives_nothing(url: str, engine: AsyncEngine) -> No
 
 async def test_a_query_is_read_like_a_table(url: str, engine: AsyncEngine) -> None:
     await numbered(engine, [3, 1, 2])
-    query = "SELECT n * 10 AS \"Tens\", CAST('12:30' AS varchar(9)) AS at, n % 2 AS odd FROM t WHERE n > 1;"
+    query = "SELECT n * 10 AS \"Tens\", CAST('12 :x' AS varchar(9)) AS at, n % 2 AS odd FROM t WHERE n > 1;"
     batches = await read(Select(database=url, query=query, cursor="Tens", batch=1))
-    assert payloads(batches) == [{"Tens": 20, "at": "12:30", "odd": 0}, {"Tens": 30, "at": "12:30", "odd": 1}]
+    assert payloads(batches) == [{"Tens": 20, "at": "12 :x", "odd": 0}, {"Tens": 30, "at": "12 :x", "odd": 1}]
     if url.startswith("postgresql"):
         got = await read(Select(database=url, query="SELECT n::bigint AS n FROM t", cursor="n"), 2)
         assert payloads(got) == [{"n": 3}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,11 @@ def test_the_file_has_a_line_per_finding_with_its_place() -> None:
     assert json.loads(line)["file"] == ".mcp.json"
     assert json.loads(line)["line"] == 7
     assert json.loads(line)["server"] == "alpha"
+
+
+def test_a_thing_that_stands_in_two_places_is_known_by_the_first() -> None:
+    first, second = (replace(finding("AC-SEC-001", ALPHA, line=line), fingerprint="same") for line in (7, 9))
+    assert [entry.line for entry in baseline_of([second, first]).known] == [7]
 
 
 def test_the_gate_closes_at_its_threshold_and_names_the_worst_first() -> None:

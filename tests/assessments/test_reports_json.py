@@ -17,10 +17,11 @@ VALIDATOR = Draft202012Validator(json_schema())
 
 
 def shuffled(one: Assessment, data: st.DataObject) -> Assessment:
+    outcomes = [replace(o, findings=tuple(data.draw(st.permutations(o.findings)))) for o in one.outcomes]
     return replace(
         one,
         targets=tuple(data.draw(st.permutations(one.targets))),
-        outcomes=tuple(data.draw(st.permutations(one.outcomes))),
+        outcomes=tuple(data.draw(st.permutations(outcomes))),
         findings=tuple(data.draw(st.permutations(one.findings))),
     )
 

@@ -25,7 +25,7 @@ def json_document(assessment: Assessment) -> dict[str, Any]:
     facts = facts_of(assessment)
     score = assessment.score
     request = assessment.request
-    outcomes = sorted(assessment.outcomes, key=lambda outcome: (outcome_order(outcome), outcome.status.value))
+    outcomes = sorted(assessment.outcomes, key=outcome_order)
     if not request.include_details:
         outcomes = [o for o in outcomes if o.status not in (Status.PASS, Status.NOT_APPLICABLE)]
     baseline = None if assessment.baseline is None else {"name": visible(assessment.baseline), "new": len(facts.new)}

@@ -60,7 +60,7 @@ def facts_of(assessment: Assessment) -> Facts:
     )
 
 
-def outcome_order(outcome: Outcome) -> tuple[int, str, str, str, str]:
+def outcome_order(outcome: Outcome) -> tuple[int, str, str, str, str, str, tuple[str, ...]]:
     """Errors first, then what awaits a person, what was skipped, what is waived, the rest; then by file and server."""
     urgency = _NO_VERDICT.index(outcome.status) if outcome.status in _NO_VERDICT else len(_NO_VERDICT)
     target = outcome.target
@@ -69,7 +69,9 @@ def outcome_order(outcome: Outcome) -> tuple[int, str, str, str, str]:
         target.file if target else "",
         (target.server or "") if target else "",
         outcome.kind.value,
+        outcome.status.value,
         outcome.reason or "",
+        tuple(sorted(finding.fingerprint for finding in outcome.findings)),
     )
 
 

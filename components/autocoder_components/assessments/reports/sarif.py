@@ -149,7 +149,7 @@ def _result(
 
 
 def _waiver(assessment: Assessment, finding: Finding) -> Outcome | None:
-    waived = (outcome for outcome in assessment.outcomes if outcome.status is Status.WAIVED)
+    waived = sorted((o for o in assessment.outcomes if o.status is Status.WAIVED), key=outcome_order)
     return next((o for o in waived if any(f.fingerprint == finding.fingerprint for f in o.findings)), None)
 
 
@@ -180,7 +180,7 @@ def _notification(outcome: Outcome, level: str, index: Mapping[str, int]) -> dic
 
 def _artifact(assessment: Assessment, file: str) -> dict[str, Any]:
     artifact: dict[str, Any] = {"location": _artifact_location(file, {}), "roles": ["analysisTarget"]}
-    digest = next((target.sha256 for target in assessment.targets if target.file == file), None)
+    digest = min((target.sha256 for target in assessment.targets if target.file == file), default=None)
     return {**artifact, "hashes": {"sha-256": digest}} if digest else artifact
 
 

@@ -65,8 +65,6 @@ class ReadCsv(Source[Row]):
     batch: BatchSize = BATCH
     max_line_bytes: MaxLineBytes = MAX_LINE_BYTES
 
-    _reader: FileReader[Row]
-
     def check(self) -> None:
         """Refuse a delimiter or columns that cannot work."""
         check_delimiter(self.delimiter)
@@ -84,7 +82,7 @@ class ReadCsv(Source[Row]):
         )
         adapter = None if self.payload is dict else TypeAdapter(self.payload)
         dialect = _Dialect(self.delimiter, self.encoding)
-        self._reader = FileReader(settings, _Csv(self.columns, dialect, adapter, settings))
+        self._reader: FileReader[Row] = FileReader(settings, _Csv(self.columns, dialect, adapter, settings))
 
     def read(self, resume: Any, /) -> AsyncIterator[Batch[Row]]:
         """The payloads, a batch at a time."""

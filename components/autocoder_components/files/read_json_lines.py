@@ -49,8 +49,6 @@ class ReadJsonLines(Source[T]):
     batch: BatchSize = BATCH
     max_line_bytes: MaxLineBytes = MAX_LINE_BYTES
 
-    _reader: FileReader[T]
-
     async def open(self) -> None:
         """Find the files, so that a wrong path is known at once."""
         if not self.follow:
@@ -58,7 +56,7 @@ class ReadJsonLines(Source[T]):
         settings = ReadSettings(
             path=self.path, follow=self.follow, poll=self.poll, batch=self.batch, max_line_bytes=self.max_line_bytes
         )
-        self._reader = FileReader(settings, _JsonLines(TypeAdapter(self.payload), self.encoding))
+        self._reader: FileReader[T] = FileReader(settings, _JsonLines(TypeAdapter(self.payload), self.encoding))
 
     def read(self, resume: Any, /) -> AsyncIterator[Batch[T]]:
         """The payloads, a batch at a time."""

@@ -53,8 +53,6 @@ class ReadLines(Source[str]):
     batch: BatchSize = BATCH
     max_line_bytes: MaxLineBytes = MAX_LINE_BYTES
 
-    _reader: FileReader[str]
-
     async def open(self) -> None:
         """Find the files, so that a wrong path is known at once."""
         if not self.follow:
@@ -62,7 +60,7 @@ class ReadLines(Source[str]):
         settings = ReadSettings(
             path=self.path, follow=self.follow, poll=self.poll, batch=self.batch, max_line_bytes=self.max_line_bytes
         )
-        self._reader = FileReader(settings, _Lines(self.encoding))
+        self._reader: FileReader[str] = FileReader(settings, _Lines(self.encoding))
 
     def read(self, resume: Any, /) -> AsyncIterator[Batch[str]]:
         """The lines, a batch at a time."""

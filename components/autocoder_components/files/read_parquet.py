@@ -40,13 +40,11 @@ class ReadParquet(Source[T]):
     ] = None
     batch: BatchSize = BATCH
 
-    _adapter: TypeAdapter[T] | None
-
     async def open(self) -> None:
         """Find the files, so that a wrong path is known at once."""
         await run_sync(pyarrow, "pyarrow.parquet")
         await run_sync(require_files, self.path)
-        self._adapter = None if self.payload is dict else TypeAdapter(self.payload)
+        self._adapter: TypeAdapter[T] | None = None if self.payload is dict else TypeAdapter(self.payload)
 
     async def read(self, resume: Any, /) -> AsyncIterator[Batch[T]]:
         """The rows, a batch at a time."""

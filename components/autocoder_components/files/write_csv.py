@@ -44,20 +44,16 @@ class WriteCsv(Sink[Any]):
     append: Append = False
     create_folders: CreateFolders = False
 
-    _file: AtomicFile
-    _columns: list[str] | None
-    _needs_header: bool
-
     def check(self) -> None:
         """Refuse a delimiter that cannot work."""
         check_delimiter(self.delimiter)
 
     async def open(self) -> None:
         """Make the hidden file; refuse a path that cannot be written, or columns that are not those of the file."""
-        self._columns = self.columns
+        self._columns: list[str] | None = self.columns
         self._needs_header = True
         create = partial(AtomicFile, append=self.append, create_folders=self.create_folders)
-        self._file = await run_sync(create, self.path)
+        self._file: AtomicFile = await run_sync(create, self.path)
         if self.append and self._file.size:
             try:
                 self._adopt(await run_sync(_first_row, self._file.target, self.delimiter))

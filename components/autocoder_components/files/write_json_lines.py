@@ -37,12 +37,10 @@ class WriteJsonLines(Sink[Any]):
     append: Append = False
     create_folders: CreateFolders = False
 
-    _file: AtomicFile
-
     async def open(self) -> None:
         """Make the hidden file; refuse a path that cannot be written, or that another sink writes."""
         create = partial(AtomicFile, append=self.append, create_folders=self.create_folders)
-        self._file = await run_sync(create, self.path)
+        self._file: AtomicFile = await run_sync(create, self.path)
 
     async def write(self, batch: Sequence[Any], /) -> None:
         """Take all payloads, or none where one is refused."""

@@ -42,17 +42,13 @@ class WriteParquet(Sink[Any]):
     ] = "snappy"
     create_folders: CreateFolders = False
 
-    _file: AtomicFile
-    _fixed: dict[str, Any]
-    _schema: Any
-
     async def open(self) -> None:
         """Make the hidden file; refuse a path that cannot be written, a type that Arrow does not know."""
         arrow = await run_sync(pyarrow)
         self._fixed = {name: _arrow_type(arrow, name, alias) for name, alias in self.types.items()}
         self._schema = arrow.schema([])
         create = partial(AtomicFile, append=False, create_folders=self.create_folders)
-        self._file = await run_sync(create, self.path)
+        self._file: AtomicFile = await run_sync(create, self.path)
 
     async def write(self, batch: Sequence[Any], /) -> None:
         """Take all payloads, or none where one is refused."""

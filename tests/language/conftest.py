@@ -20,9 +20,9 @@ PARTS = '''
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from autocoder import Batch, Emission, In, Merger, Out, Sink, Source, Splitter, Transformer
 from autocoder.durations import Duration
@@ -38,6 +38,12 @@ class Column(BaseModel, extra="forbid"):
     width: int = Field(8, gt=0)
 
 
+def four_digits(pin: SecretStr) -> SecretStr:
+    if len(pin.get_secret_value()) < 4:
+        raise ValueError(f"{pin.get_secret_value()} is too short")
+    return pin
+
+
 class Numbers(Source[int]):
     """Count from zero to `upto`.
 
@@ -51,6 +57,7 @@ class Numbers(Source[int]):
     columns: list[Column] = []
     headers: dict[str, str] = {}
     note: str = ""
+    pin: Annotated[SecretStr, AfterValidator(four_digits)] = SecretStr("0000-by-default")
     flag: bool = False
 
     async def read(self, resume: int | None, /) -> AsyncIterator[Batch[int]]:

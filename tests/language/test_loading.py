@@ -56,7 +56,7 @@ def test_a_whole_pipeline(load: Load) -> None:
     assert problems == [] and declared is not None
     assert (declared.name, declared.description) == ("numbers", "counts, and doubles")
     assert declared.commit == CommitPolicy(0.25, 10_000)
-    assert declared.secrets == {"s3cret-token"} and "s3cret" not in repr(declared)
+    assert declared.secrets == {"s3cret-token", "0000-by-default"} and "s3cret" not in repr(declared)
     numbers, double, parity, both, count = declared.components
     assert numbers.component is not None and numbers.component.upto == 10  # type: ignore[attr-defined]
     assert numbers.place == Place("pipeline.yaml", 4, 3) and numbers.use == "parts:Numbers"
@@ -317,13 +317,28 @@ def test_secrets_are_never_shown_by_options(wrong: Wrong, key: str) -> None:
         assert not any(SECRET in each or "'x'" in each for each in found), found
 
 
+def test_short_and_embedded_secrets_are_not_shown_either(wrong: Wrong) -> None:
+    for fields, secret in {"token: 123456": "123456", "pin: qq7": "qq7", "pin: '${MY_TOKEN}'": "x9"}.items():
+        (message,) = wrong(component(f"{{use: parts:Numbers, with: {{upto: 1, {fields}}}}}"), {"MY_TOKEN": "x9"})
+        assert secret not in message and "***" in message
+    for use in ("files.${MY_TOKEN}", "a${MY_TOKEN}:B", "parts:${MY_TOKEN}"):
+        (message,) = wrong(component(f"{{use: '{use}'}}"), {"MY_TOKEN": "hunter2_hunter2"})
+        assert "hunter2" not in message
+
+
+def test_the_cap_is_never_below_the_backoff_unless_written(load: Load) -> None:
+    declared, problems = load(component("{use: parts:Double, on_error: {retry: {attempts: 2, backoff: 1m}}}"))
+    assert not problems and declared is not None
+    assert declared.components[0].on_error == ErrorPolicy(RetryPolicy(2, 60.0, 60.0))
+
+
 def test_secrets_are_handed_to_the_redactor(load: Load) -> None:
     text = component(
         "{use: parts:Numbers, with: {upto: 1, token: '${ANY}', headers: {Authorization: 'Bearer ${A_TOKEN}', x: y}}}"
     )
     declared, problems = load(text, {"ANY": "any-thing", "A_TOKEN": "abcdef"})
     assert not problems and declared is not None
-    assert declared.secrets == {"any-thing", "abcdef", "Bearer abcdef"}
+    assert declared.secrets == {"any-thing", "abcdef", "Bearer abcdef", "0000-by-default"}
 
 
 def test_text_and_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,8 +420,8 @@ def test_overrides_are_final(load: Load) -> None:
     ],
 )
 def test_wrong_overrides(wrong: Wrong, overrides: Any, message: str) -> None:
-    found = wrong(component("{use: parts:Numbers, with: {upto: 1}}"), overrides=overrides)
-    assert any(message in each for each in found), found
+    (found,) = wrong(component("{use: parts:Numbers, with: {upto: 1}}"), overrides=overrides)
+    assert message in found
 
 
 def test_two_hundred_components_load_at_once(load: Load) -> None:

@@ -147,6 +147,7 @@ def test_variables_with_another_meaning_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["prod", "../production", "production.yaml", ""])
 def test_an_unknown_environment_lists_the_existing(tmp_path: Path, write: Write, name: str) -> None:
     write(production="", qa="")
+    (tmp_path / "production.yaml").write_text("")
     if not name:  # as good as not given
         assert settings(tmp_path, name).environment == "development"
         return

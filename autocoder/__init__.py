@@ -10,6 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autocoder.cli.loading import Session as Session
+    from autocoder.cli.loading import open_session as open_session
+    from autocoder.cli.options import common_options as common_options
+    from autocoder.cli.options import pipeline_options as pipeline_options
+    from autocoder.cli.run import run_watched as run_watched
     from autocoder.component import Component as Component
     from autocoder.component import Merger as Merger
     from autocoder.component import Sink as Sink
@@ -44,6 +49,9 @@ if TYPE_CHECKING:
     from autocoder.summary import RunSummary as RunSummary
 
 _NAMES = {
+    "cli.loading": ("Session", "open_session"),
+    "cli.options": ("common_options", "pipeline_options"),
+    "cli.run": ("run_watched",),
     "component": ("Component", "Merger", "Sink", "Source", "Splitter", "Transformer"),
     "declaration": ("ChannelOptions", "CommitPolicy", "ErrorPolicy", "RetryPolicy"),
     "errors": (

@@ -26,7 +26,16 @@ from autocoder.declaration import (
     ErrorPolicy,
     PipelineDeclaration,
 )
-from autocoder.errors import ConfigurationError, ForcedStop, PipelineError, Place, Problem, UsageError, describe
+from autocoder.errors import (
+    ConfigurationError,
+    ForcedStop,
+    PipelineError,
+    Place,
+    Problem,
+    UsageError,
+    describe,
+    did_you_mean,
+)
 from autocoder.graph import Graph
 from autocoder.loading import load_pipeline
 from autocoder.masking import Redactor
@@ -266,6 +275,14 @@ class Pipeline:
         """Stop reading; what was read is finished and committed, then `run_async` returns. From the same event loop."""
         if self._run is not None:
             self._run.drain()
+
+    def component(self, name: str) -> Component:
+        """The instance behind a name, for looking at what it gathered after a run."""
+        for each in self._declaration.components:
+            if each.name == name and each.component is not None:
+                return each.component
+        names = (each.name for each in self._declaration.components)
+        raise UsageError(f"pipeline {self.name!r} has no component {name!r}; {did_you_mean(name, names)}")
 
     @property
     def progress(self) -> RunSummary | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,16 +13,14 @@ import click
 
 from autocoder.cli.logs import configure_logging
 from autocoder.cli.reporting import State
-from autocoder.errors import ConfigurationError, UsageError, did_you_mean
+from autocoder.errors import ConfigurationError, Place, UsageError, did_you_mean
+from autocoder.overrides import merge
 from autocoder.pipeline import Pipeline
 from autocoder.registry import Registry
 from autocoder.settings import Settings, load_settings
-from autocoder.yaml_document import MappingNode, Node, ScalarNode, parse_yaml, read_yaml
+from autocoder.yaml_document import from_python, MappingNode, Node, ScalarNode, from_python, parse_yaml, read_yaml
 
 STDIN: Final = "-"
-PIPELINE_ARGUMENT: Final = (
-    "PIPELINE is a YAML file, - for stdin, or the name of a pipeline that a pack ships (pack.name)."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,16 @@ class Session:
     registry: Registry
     allowed: tuple[str, ...] = ()
 
-    def pipeline(self, name: str) -> Pipeline:
-        """The pipeline of a file, of stdin or of a pack; raises ConfigurationError with every problem at once."""
+    def pipeline(self, name: str, changes: Mapping[str, Any] | None = None) -> Pipeline:
+        """The pipeline of a file, of stdin or of a pack; raises ConfigurationError with every problem at once.
+
+        `changes` have the form of an environment's overrides and are laid over these: what the command line says.
+        """
         source = find_pipeline(name, self.registry)
-        overrides = self.settings.pipelines.get(_name_in(source))
+        overrides: Node | None = self.settings.pipelines.get(_name_in(source))
+        if changes is not None:
+            said = from_python(changes, Place("command line"))
+            overrides = said if overrides is None else merge(overrides, said)
         return Pipeline.from_yaml(source, registry=self.registry, allowed=self.allowed, overrides=overrides)
 
 

@@ -37,7 +37,7 @@ def command(
     """
     session = open_session(environment, allowed=allowed, database=database)
     loaded = session.pipeline(pipeline)
-    summary = anyio.run(_run, loaded, database_of(session, loaded))
+    summary = anyio.run(run_watched, loaded, database_of(session, loaded))
     if ctx.ensure_object(State).json:
         give_json(summary_data(summary))
     else:
@@ -52,7 +52,7 @@ def database_of(session: Session, pipeline: Pipeline) -> str | None:
     return settings.url.get_secret_value() if chosen or needed else None
 
 
-async def _run(pipeline: Pipeline, database: str | None) -> RunSummary:
+async def run_watched(pipeline: Pipeline, database: str | None) -> RunSummary:
     """The run, with the watcher beside it; what stopped the pipeline comes out alone, not in a group."""
     failure: BaseException | None = None
     summary: RunSummary | None = None

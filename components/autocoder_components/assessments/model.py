@@ -65,7 +65,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One assessment asked for. Paths are files or folders; none means the client configurations of this machine."""
+    """One assessment asked for. Paths are files or folders; none means the client configurations of this machine.
+
+    `requested_at` is ISO 8601 with an offset; the source of the request fills it in.
+    """
 
     assessment_id: str
     paths: tuple[str, ...] = ()
@@ -75,6 +78,7 @@ class Request:
     include_details: bool = True
     validate_config: bool = True
     check_security: bool = True
+    requested_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,14 @@ class Outcome:
     planned: int
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Every outcome of one request, in the order of its targets; those that never came are errors."""
+
+    request: Request
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,19 @@
+"""Assess the MCP servers that the configuration files of editors and agents name: are they valid, are they safe?"""
+
+from autocoder_components.assessments.checking import CheckSecurity, DiscoverTargets, PlanChecks, ValidateConfig
+from autocoder_components.assessments.joining import JoinOutcomes, ScoreFindings
+from autocoder_components.assessments.requests import Requests
+from autocoder_components.assessments.sinks import PrintReport, SaveResults, WriteReports
+
+__all__ = [
+    "CheckSecurity",
+    "DiscoverTargets",
+    "JoinOutcomes",
+    "PlanChecks",
+    "PrintReport",
+    "Requests",
+    "SaveResults",
+    "ScoreFindings",
+    "ValidateConfig",
+    "WriteReports",
+]

@@ -1,0 +1,198 @@
+"""From a request to outcomes: discovery, planning, the two static checks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from autocoder import Emission, Out, Splitter, Transformer
+from autocoder_components.assessments.discover import discover, load
+from autocoder_components.assessments.model import (
+    Check,
+    CheckKind,
+    Discovery,
+    Finding,
+    Outcome,
+    Request,
+    Status,
+    Target,
+)
+from autocoder_components.assessments.rules import RuleOptions, check_security, validate_config
+
+UNMATCHED = "no server's name matches the filter {0!r}"
+SALT_BYTES = 32
+
+
+class DiscoverTargets(Transformer[Request, Discovery]):
+    """Find the client configurations that a request names (or those of this machine), and every server in them.
+
+    Reads the files of the known clients, project and user level; starts nothing. A broken file becomes a target with its
+    problem and never stops the others.
+
+    ```yaml
+    discover: {use: assessments.DiscoverTargets, from: requests}
+    ```
+    """
+
+    def process(self, request: Request, /) -> Discovery:
+        return discover(request)
+
+
+class PlanChecks(Splitter[Discovery]):
+    """Decide which checks each target gets; what is left out goes to `skipped` with the reason.
+
+    ```yaml
+    plan:     {use: assessments.PlanChecks, from: discover}
+    config:   {use: assessments.ValidateConfig, from: plan.config}
+    security: {use: assessments.CheckSecurity, from: plan.security}
+    ```
+    """
+
+    config = Out(Check)
+    security = Out(Check)
+    skipped = Out(Outcome)
+
+    def process(self, discovery: Discovery, /) -> Iterator[Emission]:
+        request = discovery.request
+        wanted = [
+            (self.config, CheckKind.CONFIG, request.validate_config),
+            (self.security, CheckKind.SECURITY, request.check_security),
+        ]
+        planned = len(wanted) * len(discovery.targets) + len(discovery.unmatched_filters) + (not discovery.targets)
+        for target in discovery.targets:
+            for out, kind, asked in wanted:
+                if asked:
+                    yield out(Check(request, target, kind, planned))
+                else:
+                    yield self.skipped(
+                        Outcome(request, target, kind, Status.SKIPPED, planned, reason="switched off in the request")
+                    )
+        for pattern in discovery.unmatched_filters:
+            reason = UNMATCHED.format(pattern)
+            yield self.skipped(Outcome(request, None, CheckKind.SKIPPED, Status.ERROR, planned, reason=reason))
+        if not discovery.targets:
+            yield self.skipped(
+                Outcome(
+                    request,
+                    None,
+                    CheckKind.SKIPPED,
+                    Status.NOT_APPLICABLE,
+                    planned,
+                    reason="no client configuration was found",
+                )
+            )
+
+
+def _judge(check: Check, options: RuleOptions) -> Outcome:
+    """Run the rules of one check; what cannot be read or breaks is an error outcome, never a pass."""
+    loaded = load(check.target)
+    if loaded.document is None:
+        return Outcome(check.request, check.target, check.kind, Status.ERROR, check.planned, reason=loaded.problem)
+    rules = validate_config if check.kind is CheckKind.CONFIG else check_security
+    findings = rules(check.target, loaded.document, options)
+    if not check.request.include_details:
+        findings = tuple(_without_evidence(each) for each in findings)
+    status = Status.FAIL if findings else Status.PASS
+    return Outcome(check.request, check.target, check.kind, status, check.planned, findings)
+
+
+def _without_evidence(finding: Finding) -> Finding:
+    return Finding(
+        finding.rule,
+        finding.severity,
+        finding.message,
+        finding.remedy,
+        finding.place,
+        finding.fingerprint,
+        finding.server,
+        finding.owasp,
+    )
+
+
+class ValidateConfig(Transformer[Check, Outcome]):
+    """Check that a configuration parses and says what its client understands: keys, types, references, paths.
+
+    ```yaml
+    config: {use: assessments.ValidateConfig, from: plan.config}
+    ```
+    """
+
+    check_files: bool = Field(default=True, description="look at whether the paths that a configuration names exist")
+
+    async def open(self) -> None:
+        self._options = RuleOptions(check_files=self.check_files)
+
+    def process(self, check: Check, /) -> Outcome:
+        return _judge(check, self._options)
+
+
+class CheckSecurity(Transformer[Check, Outcome]):
+    """Check what the configured servers could do: secrets in the open, unpinned programs, wide mounts, plain HTTP.
+
+    Of a secret only a keyed hash and its place are kept. The key lies in `salt_file`, readable by its owner only and made
+    at first use, so that the hashes of two runs on one installation agree and nobody else can compare them.
+
+    ```yaml
+    security: {use: assessments.CheckSecurity, from: plan.security, with: {inventory: [github, "@acme/tickets-mcp"]}}
+    ```
+    """
+
+    inventory: list[str] | None = Field(
+        default=None, description="approved servers, by name or package; none: not judged"
+    )
+    check_files: bool = Field(default=True, description="look at the permissions of the configuration files")
+    salt_file: Path = Field(
+        default=Path(".autocoder/assessments.salt"), description="where the key of the hashes is kept"
+    )
+
+    async def open(self) -> None:
+        inventory = None if self.inventory is None else frozenset(self.inventory)
+        self._options = RuleOptions(salt=_salt(self.salt_file), inventory=inventory, check_files=self.check_files)
+
+    def process(self, check: Check, /) -> Outcome:
+        return _judge(check, self._options)
+
+
+def _salt(file: Path) -> bytes:
+    """The key of this installation; two processes that start together agree on the one that was written first."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secrets.token_bytes(SALT_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            if not file.exists():
+                _link(own, file)
+        finally:
+            own.unlink(missing_ok=True)
+        salt = file.read_bytes()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"the key of the hashes cannot be kept in {file} ({error.strerror}); give another salt_file"
+        ) from error
+    if len(salt) < SALT_BYTES:
+        raise ValueError(
+            f"{file} holds {len(salt)} bytes where {SALT_BYTES} are wanted; delete it to have a new one made"
+        )
+    return salt
+
+
+def _link(own: Path, file: Path) -> None:
+    try:
+        os.link(own, file)
+    except FileExistsError:
+        return
+
+
+def target_order(target: Target | None) -> tuple[str, int, int, str]:
+    """Files by name, servers as they stand in them; what has no target comes last."""
+    if target is None:
+        return ("\U0010ffff", 0, 0, "")
+    return (target.file, 0 if target.server is None else target.place.line, target.place.column, target.server or "")

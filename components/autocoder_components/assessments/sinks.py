@@ -1,0 +1,109 @@
+"""Where an assessment ends: report files, the results' tables, the standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from autocoder import Sink, Statement
+from autocoder_components.assessments.model import Assessment
+from autocoder_components.assessments.reports.html import render_html
+from autocoder_components.assessments.reports.json_report import render_json
+from autocoder_components.assessments.reports.publish import publish
+from autocoder_components.assessments.reports.sarif import render_sarif
+from autocoder_components.assessments.reports.table import show_table
+from autocoder_components.assessments.rules import CATALOGUE
+from autocoder_components.assessments.tables import metadata, save_statements
+
+RENDER: Final[Mapping[str, Callable[[Assessment], str]]] = {
+    "html": lambda assessment: render_html(assessment, CATALOGUE),
+    "json": render_json,
+    "sarif": lambda assessment: render_sarif(assessment, CATALOGUE),
+}
+
+
+class WriteReports(Sink[Assessment]):
+    """Write the reports of each assessment, each file whole or not at all.
+
+    ```yaml
+    reports: {use: assessments.WriteReports, from: score, with: {folder: reports, formats: [html, sarif]}}
+    ```
+    """
+
+    folder: Path = Field(default=Path("reports"), description="made where it does not exist")
+    formats: list[Literal["html", "json", "sarif"]] = Field(default=["html", "sarif"])
+    name: str = Field(
+        default="report", description="the files' name without suffix; {id} stands for the assessment's id"
+    )
+
+    async def open(self) -> None:
+        self.written: list[Path] = []
+        if self.formats:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, batch: Sequence[Assessment], /) -> None:
+        for assessment in batch:
+            name = self.name.replace("{id}", _file_name(assessment.request.assessment_id))
+            for format_name in self.formats:
+                path = self.folder / f"{name}.{format_name}"
+                publish(path, RENDER[format_name](assessment))
+                self.written.append(path)
+
+
+def _file_name(text: str) -> str:
+    return "".join(each if each.isalnum() or each in "-_." else "_" for each in text)[:100]
+
+
+class SaveResults(Sink[Assessment]):
+    """Keep each assessment in the pipeline's own database: its numbers, its findings and the whole report.
+
+    Saved twice it is there once. The tables `assessment_results` and `assessment_findings` are made where they are missing.
+
+    ```yaml
+    results: {use: assessments.SaveResults, from: score}
+    ```
+    """
+
+    with_report: bool = Field(default=True, description="false: the row keeps the numbers and findings, no report")
+
+    async def open(self) -> None:
+        self._tables_made = False
+
+    def statements(self, batch: Sequence[Assessment], /) -> Iterator[Statement]:
+        if not self._tables_made:
+            for table in metadata.sorted_tables:
+                yield Statement(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda each: str(each.name)):
+                    yield Statement(CreateIndex(index, if_not_exists=True))
+            self._tables_made = True
+        for assessment in batch:
+            for statement, rows in save_statements(assessment, with_report=self.with_report):
+                yield Statement(statement, rows)
+
+
+class PrintReport(Sink[Assessment]):
+    """Print each assessment on the standard output, as a table for people or in the form of a report.
+
+    ```yaml
+    show: {use: assessments.PrintReport, from: score, with: {format: table}}
+    ```
+    """
+
+    format: Literal["table", "json", "sarif", "html", "none"] = "table"
+
+    async def open(self) -> None:
+        self.printed: list[Assessment] = []
+
+    def write(self, batch: Sequence[Assessment], /) -> None:
+        for assessment in batch:
+            self.printed.append(assessment)
+            if self.format == "table":
+                show_table(assessment, sys.stdout)
+            elif self.format != "none":
+                sys.stdout.write(RENDER[self.format](assessment) + "\n")
+            sys.stdout.flush()

@@ -347,6 +347,6 @@ DIALECTS: tuple[Dialect, ...] = (
 
 BY_ID = {dialect.id: dialect for dialect in DIALECTS}
 EVERY_SERVER_KEY = frozenset().union(*(dialect.keys for dialect in DIALECTS)) | {
-    *("enabled", "transport", "environment", "auth", "tools", "alwaysAllow", "trust", "serverUrl", "httpUrl"),
+    *("enabled", "transport", "environment", "auth", "alwaysAllow", "trust", "serverUrl", "httpUrl"),
     *("autoApprove", "envFile", "bearerToken", "startup_timeout_ms", "enabledTools", "_comment", "//", "comment"),
 }

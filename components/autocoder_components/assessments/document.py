@@ -85,7 +85,9 @@ def _parse_conflicted(text: str, notes: list[Note], markers: list[re.Match[str]]
         line, column = parser.place(marker.start())
         found.append(Note(NoteCode.MERGE_CONFLICT, "an unresolved git merge conflict marker", line, column))
     first = replace(found[0], code=NoteCode.SYNTAX, message="a merge conflict marker is not JSON: no client reads on")
-    return Document(text, best.root, (*notes, first, *found, *best.notes))
+    # What else is wrong with the chosen side follows from the conflict and is not said again.
+    tolerable = (note for note in best.notes if not note.is_error)
+    return Document(text, best.root, (*notes, first, *found, *tolerable))
 
 
 def _blank(text: str, markers: list[re.Match[str]], side: str) -> str:

@@ -177,10 +177,14 @@ DUMMY = frozenset(
         *("unused", "anything", "...", "…", "***", "local", "my-token", "my_token", "mytoken", "your-key", "bearer"),
     }
 )
+STRONG_DUMMY = frozenset(
+    {"changeme", "change_me", "change-me", "todo", "tbd", "fixme", "replace_me", "replaceme", "redacted"}
+)
+ALL_CAPITALS = re.compile(r"^[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET|PASSWORD|VALUE)$")
 PLACEHOLDER = re.compile(
     r"(?ix) ^\W* (?: your (?:[\W_]|(?=[A-Z])|own|api|token|key|secret|password) | \w*[_-]your[_-] | (?:my|the)[_-](?:api[_-]?key|token|secret|password)\b"
     r" | (?:insert|enter|paste|put|add|replace|fill|set|change|use|get|provide|type)[\s_-]*(?:your|me|with|this|here|in|it|my|actual|real|the)\b"
-    r" | (?:insert|enter|paste|put|replace|fill|change|provide)[\s_-]*(?:your|me|with|this|here|in|it|my|actual|real|the)[\s_-] | xxx+ | dummy | placeholder | redacted | example[_-] | sample[_-] | fake[_-] | todo | tbd\b )"
+    r" | (?:insert|enter|paste|put|replace|fill|change|provide)[\s_-]*(?:your|me|with|this|here|in|it|my|actual|real|the)[\s_-] | xxx+(?!\w*@) | dummy | placeholder | redacted\b | example[_-] | sample[_-] | fake[_-] | todo | tbd\b )"
     r" | [_-]here\W*$ | \b(?:replace|insert|goes|go|put)[_\s-]here\b | \byour[\s_-](?:own[\s_-])?(?:api|access|auth|personal|secret|token|key|password|client)"
     r" | ^[A-Za-z_-]*your[_-] | ^(?:sk|pk|key|ghp|gho|xoxb|xoxp|pplx|sbp|npm|hf|fc|tvly|gsk|AIza|ntn|figd|github_pat|glpat|sk-ant|sk-proj|api)[-_]+(?:your|my|xx|\.\.|\*\*|test$|example|placeholder|dummy|fake)"
     r" | ^(?:sk|pk|key|ghp|gho|xoxb|xoxp|pplx|sbp|npm|hf|fc|tvly|gsk|ntn|figd|github_pat|glpat|sk-ant|sk-proj|BSA|AIza)[-_]?(?:[xX]+|\*+|\.+|0+|…)[-_.xX*0…]*$"
@@ -221,9 +225,18 @@ def is_placeholder(text: str) -> bool:
         value = authorization[2].strip()
     if not value:
         return False
-    if value.lower() in DUMMY or BRACKETED.search(value) or SAME_CHARACTER.match(value):
+    if value.lower() in DUMMY or BRACKETED.search(value) or (len(value) > 2 and SAME_CHARACTER.match(value)):
         return True
     return bool(PLACEHOLDER.search(value))
+
+
+def is_fill_in(text: str) -> bool:
+    """Whether the text asks to be replaced by its form alone; stricter than `is_placeholder`, for values whose name
+    does not speak of a credential (`none`, `local` and `test` are values there)."""
+    value = text.strip().strip("\"'")
+    if PLAIN_VALUE.match(value) or value.lower() in DUMMY - STRONG_DUMMY:
+        return False
+    return is_placeholder(value) and not ALL_CAPITALS.match(value)
 
 
 def is_secret_name(name: str) -> bool:

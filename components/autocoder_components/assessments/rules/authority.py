@@ -67,40 +67,54 @@ INSTRUCTIONS = RuleInfo(
 )
 
 # One finding per class and list: a list of forty approved tools is one decision, not forty.
+EVERY, CODE, DELETES, POINTER, CHANGES, SENDS = (
+    "every tool",
+    "running code or commands",
+    "deleting or overwriting",
+    "acting on the desktop or in a browser",
+    "changing data or files",
+    "sending or paying",
+)
+# Driving the desktop is asked before changing data: `move` and `type` are the pointer's and the keyboard's there.
 DANGERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (what, re.compile(pattern, re.IGNORECASE))
+    (what, re.compile(pattern))
     for what, pattern in (
-        ("every tool", r"^\*$"),
         (
-            "running code or commands",
-            r"(?:^|_)(?:execute|exec|eval|run|spawn|invoke|shell|bash|sh|cmd|terminal|powershell|python|code|script|command|process)s?(?=_|$)"
-            r"(?!_(?:status|info|list|search|context|results?|history|logs?|docs?|metrics|analysis|review))",
+            CODE,
+            r"(?:^|_)(?:execute|exec|eval|evaluate|bash|shell|terminal|powershell|repl|sudo)(?=_|$)"
+            r"|(?:^|_)(?:run|spawn|invoke|start|use|launch)_(?:\w+_)?(?:command|code|script|shell|python|sql|query|process"
+            r"|bash|cmd|terminal|js|javascript|notebook|cell|program|cli)s?(?=_|$)|(?:^|_)commands?$|^run(?:_in_\w+)?$",
         ),
         (
-            "deleting or overwriting",
-            r"(?:^|_)(?:delete|remove|drop|destroy|purge|truncate|wipe|kill|terminate|uninstall|reset|revert|rollback|overwrite)(?=_|$)",
+            DELETES,
+            r"(?:^|_)(?:delete|remove|drop|destroy|purge|truncate|wipe|kill|terminate|uninstall|reset|revert|rollback"
+            r"|overwrite)(?=_|$)",
         ),
         (
-            "changing data or files",
-            r"(?:^|_)(?:write|edit|move|rename|apply|migrate|migration|update|insert|upsert|replace|patch|merge|push|deploy|publish|install|upload)(?=_|$)",
+            POINTER,
+            r"^(?:type|click|app|drag|move|scroll|key|keys|press|shortcut|clipboard|keyboard|mouse)$"
+            r"|(?:^|_)(?:click|keypress|press|drag|swipe|launch|fill|keyboard|mouse)(?=_|$)"
+            r"|(?:press|type|send)_(?:keys?|text|input|control|character)",
         ),
         (
-            "acting on the desktop or in a browser",
-            r"^(?:type|click|app|drag|key|keys|press|shortcut|clipboard|keyboard|mouse)$|(?:^|_)(?:click|type|keys?|keypress|press|drag|swipe|launch|fill|evaluate|keyboard|mouse)(?=_|$)",
+            CHANGES,
+            r"(?:^|_)(?:create|commit|checkout|rebase|stash|write|edit|move|rename|apply|migrate|migration|update|insert"
+            r"|upsert|replace|patch|merge|push|deploy|publish|install|upload)(?=_|$)|^git_(?:add|branch|tag)$",
         ),
         (
-            "sending or paying",
-            r"(?:^|_)(?:send|post|email|mail|message|messages|reply|tweet|pay|payment|transfer|purchase|buy|order|trade|transaction)(?=_|$)",
+            SENDS,
+            r"(?:^|_)(?:send|post|email|mail|messages?|reply|tweet|pay|payment|transfer|purchase|buy|order|trade"
+            r"|transaction)(?=_|$)",
         ),
     )
 )
+READ_VERBS = (
+    r"get|list|read|search|find|show|describe|view|fetch|query|check|analy[sz]e|count|resolve|lookup|browse|poll|wait"
+)
 HARMLESS = re.compile(
-    r"(?i)^(?:get|list|read|search|find|show|describe|view|fetch|query|status|info|check|analy[sz]e|count|resolve|lookup|browse|poll|wait)(?:_|$)|_(?:status|info|list)$"
+    rf"^(?:status|info|{READ_VERBS})(?:_|$)|^[a-z0-9]+(?:_[a-z0-9]+){{0,3}}_(?:{READ_VERBS})_"
+    r"|_(?:status|info|list|history|logs?|results?)$"
 )
-CODE_WORDS = re.compile(
-    r"(?i)(?:^|_)(?:execute|exec|eval|run|spawn|invoke|bash|shell|terminal|command|powershell)(?=_|s?$|s?_)"
-)
-PLAIN_CODE = re.compile(r"(?i)(?:^|_)(?:code|script|process|python|sh|cmd)s?(?=_|$)")
 PRIVILEGED_NAMES = re.compile(
     r"(?i)^(?:.*[-_./])?(?:root|admin|administrator|superuser|super[-_]?admin|org[-_]?admin|full[-_]?access|poweruser|cluster[-_]?admin|sysadmin|sa|domain[-_]?admin)(?:[-_./].*)?$"
 )
@@ -128,18 +142,11 @@ def snake(name: str) -> str:
 def danger_of(tool: str) -> str | None:
     """What a tool of that name may do to the machine or to data; None when the name speaks of reading only."""
     if tool.strip() == "*":
-        return DANGERS[0][0]
+        return EVERY
     name = snake(tool)
-    if CODE_WORDS.search(name) and not HARMLESS.search(name):
-        return DANGERS[1][0]
     if HARMLESS.search(name):
         return None
-    for what, pattern in DANGERS[2:]:
-        if pattern.search(name):
-            return what
-    if PLAIN_CODE.search(name) and re.search(r"(?:^|_)(?:execute|run|eval)", name):
-        return DANGERS[1][0]
-    return None
+    return next((what for what, pattern in DANGERS if pattern.search(name)), None)
 
 
 def approvals(context: ServerContext) -> Iterator[Finding]:
@@ -172,7 +179,7 @@ def _approved(context: ServerContext, node: Node) -> Iterator[Finding]:
     for danger, items in worst.items():
         which = ", ".join(quote(item.text or "") for item in items[:5])
         more = f" and {len(items) - 5} more" if len(items) > 5 else ""
-        grave = danger in {DANGERS[0][0], DANGERS[1][0], DANGERS[2][0]}
+        grave = danger in {EVERY, CODE, DELETES}
         severity = None if grave else Severity.MEDIUM
         message = f"Approved in advance, {danger}: {which}{more}"
         yield found(context, AUTO_APPROVE_DANGEROUS, items[0], message, severity=severity, distinct=danger)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from autocoder_components.assessments.clients import EVERY_SERVER_KEY
 from autocoder_components.assessments.dialects import Member
-from autocoder_components.assessments.document import Kind
+from autocoder_components.assessments.document import Key, Kind, Node
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.rules.base import FileContext, ServerContext, Theme, found, quote, start_of
 
@@ -107,6 +107,7 @@ UNSUPPORTED = RuleInfo(
 )
 
 ANNOTATIONS = frozenset({"name", "description", "version", "comment", "_comment", "//", "$schema", "notes", "title"})
+REMOTE_KEYS = frozenset({"url", "serverUrl", "httpUrl", "headers", "type", "transport"})
 TOP_LEVEL_NOISE = frozenset({"inputs", "$schema"})
 STRING_KEYS = frozenset({"url", "serverUrl", "httpUrl", "cwd", "type", "envFile", "transport"})
 OBJECT_KEYS = frozenset({"env", "environment", "headers"})
@@ -151,26 +152,41 @@ def unknown_top_level(context: FileContext) -> Iterator[Finding]:
 
 
 def unknown_server_keys(context: ServerContext) -> Iterator[Finding]:
-    """Keys of a server: typing errors each, keys of other clients as information, the rest said once."""
+    """Keys of a server: each typing error, and once for the server what it ignores and what only other clients read."""
     server, dialect = context.server, context.dialect
     foreign: list[Member] = []
+    elsewhere: list[Member] = []
     for key, value in server.node.members:
-        if key.text in dialect.keys or (key.text in EVERY_SERVER_KEY and dialect.id == "generic"):
+        if key.text in dialect.keys or (key.text in REMOTE_KEYS and not dialect.remote):
             continue
         meant = get_close_matches(key.text, dialect.keys - {key.text}, n=1, cutoff=0.8)
-        if key.text in EVERY_SERVER_KEY:
-            # A restriction that is ignored matters more than a convenience that is.
-            weighty = key.text == "disabled" and value.scalar is True
-            if dialect.keys:
-                message = f"{dialect.title} does not document the key {quote(key.text)}, which is another client's"
-                severity = Severity.LOW if weighty else Severity.INFO
-                yield found(context, UNKNOWN_KEY, value, message, severity=severity, distinct=key.text)
+        if key.text in EVERY_SERVER_KEY and key.text not in ANNOTATIONS and not _is_inline_tools(key, value):
+            if dialect.keys and not _says_nothing(value):
+                elsewhere.append((key, value))
         elif meant and key.text not in ANNOTATIONS:
             message = f"The key {quote(key.text)} is unknown; '{meant[0]}' was probably meant"
             yield found(context, UNKNOWN_KEY, value, message, severity=Severity.MEDIUM, distinct=key.text)
         else:
             foreign.append((key, value))
-    yield from _unknown(context, foreign, f"{dialect.title} ignores")
+    if any(key.text not in ANNOTATIONS for key, _ in foreign) or not elsewhere:
+        yield from _unknown(context, foreign + elsewhere, f"{dialect.title} ignores")
+        return
+    # A restriction that is ignored matters more than a convenience that is.
+    weighty = [member for member in elsewhere if member[0].text in {"disabled", "enabled", "disabledTools"}]
+    names = ", ".join(quote(key.text) for key, _ in elsewhere)
+    message = f"{dialect.title} does not document {names}, which other clients read"
+    severity = Severity.LOW if weighty else Severity.INFO
+    yield found(context, UNKNOWN_KEY, (weighty or elsewhere)[0][1], message, severity=severity)
+
+
+def _says_nothing(value: Node) -> bool:
+    """Whether the value is what an absent key means: `disabled: false`, an empty list."""
+    return value.scalar is False or (value.kind in {Kind.ARRAY, Kind.OBJECT} and not value.items and not value.members)
+
+
+def _is_inline_tools(key: Key, value: Node) -> bool:
+    """Whether tools are described in the configuration, which no client reads (a list of names is a filter)."""
+    return key.text == "tools" and any(item.kind is Kind.OBJECT for item in value.items)
 
 
 def _unknown(context: FileContext | ServerContext, members: list[Member], verb: str) -> Iterator[Finding]:
@@ -232,6 +248,8 @@ def type_value(context: ServerContext) -> Iterator[Finding]:
     kind, known = context.server.type, context.dialect.types
     if kind is None or kind.text is None or not known or kind.text in known:
         return
+    if context.server.url is not None and not context.dialect.remote:
+        return  # said by `transport_mismatch`
     message = f"The transport {quote(kind.text)} is not one of {context.dialect.title}: {', '.join(sorted(known))}"
     yield found(context, TYPE_VALUE, kind, message)
 

@@ -21,7 +21,13 @@ from autocoder_components.assessments.paths import (
     value_part,
 )
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
-from autocoder_components.assessments.secrets import is_placeholder, is_reference, is_secret_name
+from autocoder_components.assessments.secrets import (
+    PLAIN_VALUE,
+    is_fill_in,
+    is_placeholder,
+    is_reference,
+    is_secret_name,
+)
 
 COMMAND_WITH_ARGS = RuleInfo(
     "AC-211",
@@ -159,6 +165,7 @@ SYNTAXES: tuple[tuple[str, re.Pattern[str]], ...] = (
 META = re.compile(r"&&|\|\||[;|`<>]|\$\(|\s&(?:\s|$)")
 LONE_META = re.compile(r"^(?:&&|\|\|?|;|>>?|2>&1|<)$")
 INPUT_REFERENCE = re.compile(r"\$\{input:([^}]*)\}")
+LEADS_TO_FILE = re.compile(r"^(?:[/~]|\.{1,2}[\\/]|[A-Za-z]:[\\/]|\\\\|[\w.-]+[\\/][\w.-])")
 ASSIGNED = re.compile(r"^(?:--?)?([A-Za-z_][\w.-]*)=(.*)$", re.DOTALL)
 
 
@@ -221,7 +228,7 @@ def paths(context: ServerContext) -> Iterator[Finding]:
         if is_placeholder_path(path):
             yield found(context, PLACEHOLDER_PATH, node, f"A path to be filled in: {quote(text)}")
             continue
-        if unquoted(text) != text and re.search(r"[\\/]", text) and not re.search(r"[{:=]", text[2:4]):
+        if unquoted(text) != text and LEADS_TO_FILE.match(unquoted(text)):
             yield found(context, QUOTED_PATH, node, f"The quotes are part of the path: {quote(text)}")
         if re.match(r"^~(?:[\\/]|$)", path):
             where = "command" if node is context.server.command else "value"
@@ -272,8 +279,11 @@ def variables(context: ServerContext) -> Iterator[Finding]:
             yield found(context, EMPTY_ENV, value, f"{what} {quote(key.text)} is empty", severity=severity)
     for key, value in settings_of(context):
         text = value.text or ""
-        if text and not is_reference(text) and is_placeholder(text) and not is_placeholder_path(text):
-            severity = None if is_secret_name(key.text) or _looks_like_credential(text) else Severity.INFO
+        secret = is_secret_name(key.text)
+        if PLAIN_VALUE.match(text) or is_reference(text) or is_placeholder_path(text):
+            continue
+        if is_placeholder(text) if secret else is_fill_in(text):
+            severity = None if secret or _looks_like_credential(text) else Severity.INFO
             yield found(context, PLACEHOLDER, value, f"{quote(key.text)} is still to be filled in", severity=severity)
     flag = ""
     for node in words_of(context):
@@ -283,8 +293,7 @@ def variables(context: ServerContext) -> Iterator[Finding]:
         flag = text.lstrip("-") if text.startswith("-") and not match else ""
         if not value_text or is_reference(value_text) or is_placeholder_path(value_text):
             continue
-        shouting = _looks_like_credential(value_text) or re.search(r"<[^<>]+>", value_text)
-        if is_placeholder(value_text) and (is_secret_name(name) or shouting):
+        if is_placeholder(value_text) if is_secret_name(name) else is_fill_in(value_text):
             yield found(context, PLACEHOLDER, node, f"The argument {quote(text)} is still to be filled in")
     yield from _placeholder_url(context)
 
@@ -318,8 +327,8 @@ def references(context: ServerContext) -> Iterator[Finding]:
             continue
         for syntax, pattern in SYNTAXES:
             if syntax in expands or (syntax == DOLLAR and SHELL in expands):
-                continue
-            if pattern.search(text):
+                text = pattern.sub("", text)
+            elif pattern.search(text):
                 message = f"{context.dialect.title} does not replace references of the form {syntax}"
                 yield found(context, UNRESOLVED, node, message, distinct=syntax)
                 break

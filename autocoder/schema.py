@@ -226,7 +226,7 @@ def _merger_inputs(kind: type[Component]) -> Schema:
     return _strict({name: {"$ref": "#/$defs/feed"} for name in names}, required=names)
 
 
-class _Fields(GenerateJsonSchema):
+class FieldSchema(GenerateJsonSchema):
     """Pydantic's schema of a model; a field that JSON cannot describe is left open."""
 
     def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> Schema:
@@ -239,7 +239,7 @@ class _Fields(GenerateJsonSchema):
 def _fields_schema(name: str, kind: type[Component], definitions: dict[str, Schema]) -> Schema:
     mode: JsonSchemaMode = "validation"
     template = f"#/$defs/{name}." + "{model}"
-    schema = kind.config_model().model_json_schema(mode=mode, ref_template=template, schema_generator=_Fields)
+    schema = kind.config_model().model_json_schema(mode=mode, ref_template=template, schema_generator=FieldSchema)
     for inner, definition in schema.pop("$defs", {}).items():
         definitions[f"{name}.{inner}"] = _with_variables(definition)
     return _object(schema)

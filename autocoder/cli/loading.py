@@ -18,7 +18,7 @@ from autocoder.overrides import merge
 from autocoder.pipeline import Pipeline
 from autocoder.registry import Registry
 from autocoder.settings import Settings, load_settings
-from autocoder.yaml_document import from_python, MappingNode, Node, ScalarNode, from_python, parse_yaml, read_yaml
+from autocoder.yaml_document import MappingNode, Node, ScalarNode, from_python, parse_yaml, read_yaml
 
 STDIN: Final = "-"
 

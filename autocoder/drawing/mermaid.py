@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,7 +22,7 @@ _COLORS: Final = {
     "merger": "fill:#efe3fa,stroke:#7440b0",
     "sink": "fill:#fbe1e4,stroke:#b0354a",
 }
-_PLAIN: Final = re.compile(r"[A-Za-z0-9 _.,:-]")
+PLAIN: Final = " _.,:-"
 
 
 def draw_mermaid(picture: Picture) -> str:
@@ -62,5 +61,5 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _text(text: str) -> str:
-    """Anything but plain words as a character code, so that nothing is read as Mermaid or HTML."""
-    return "".join(each if _PLAIN.fullmatch(each) else f"#{ord(each)};" for each in text)
+    """Anything but letters, digits and harmless signs as a character code: nothing is read as Mermaid, Markdown or HTML."""
+    return "".join(each if each.isalnum() or each in PLAIN else f"#{ord(each)};" for each in text)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.assessments.examples import RULES, assessment, assessments, example, finding, outcome, target
 from tests.assessments.test_reports_json import shuffled
 
-VOID = {"meta", "input"}
+VOID = {"meta", "input", "wbr"}
 EVENT_OR_FETCH = re.compile(r"on\w+|src|srcset|style|action|formaction|data|poster|background|ping")
 
 
@@ -150,6 +150,10 @@ def test_findings_are_grouped_by_file_and_server_the_worst_group_first() -> None
     page = page_of(assessment(outcome(mild, finding("AC-CFG-001", mild)), outcome(bad, finding("AC-SEC-001", bad))))
     assert [group["data-name"] for group in page.classes("file")] == ["z.json", "a.json"]
     assert [group["data-name"] for group in page.classes("server")] == ["bad", "mild"]
+
+
+def test_a_path_may_break_behind_a_slash_and_nowhere_inside_its_markup() -> None:
+    assert "<code><bdi>desktop/<wbr>config.json</bdi></code>" in render_html(example(), RULES)
 
 
 def test_each_severity_found_has_a_box_that_filters_without_script() -> None:

@@ -118,6 +118,11 @@ def _isolated(value: str) -> str:
     return f"<bdi>{_text(value)}</bdi>"
 
 
+def _path(value: str) -> str:
+    """`_isolated` that breaks a long line behind a slash rather than within a name."""
+    return _isolated(value).replace("/", "/<wbr>").replace("</<wbr>", "</")
+
+
 def _prose(markdown: str) -> str:
     """The little of Markdown that rules are explained in: paragraphs, `code`, **strong** and *emphasis*."""
     paragraphs = (_text(" ".join(part.split())) for part in re.split(r"\n\s*\n", markdown.strip()))
@@ -284,7 +289,7 @@ def _file(page: _Page, file: str, findings: list[Finding]) -> str:
     servers = _grouped(findings, lambda finding: finding.server)
     name = file or "(the request)"
     return f"""<article class="card file" data-name="{_text(name)}">
-<header><h3><code>{_isolated(name)}</code></h3>{_tally(findings)}</header>
+<header><h3><code>{_path(name)}</code></h3>{_tally(findings)}</header>
 {"".join(_server(page, server, of_server) for server, of_server in servers)}
 </article>
 """
@@ -356,7 +361,7 @@ def _where(outcome: Outcome) -> str:
     if target is None:
         return "The whole assessment"
     server = f" · {_isolated(target.server)}" if target.server is not None else ""
-    return f"<code>{_isolated(target.file)}</code>{server}"
+    return f"<code>{_path(target.file)}</code>{server}"
 
 
 def _status(status: Status) -> str:
@@ -412,7 +417,7 @@ def _targets(page: _Page) -> str:
 
 def _target_group(page: _Page, file: str, targets: list[Target]) -> str:
     rows = "".join(_target_row(page, target) for target in targets)
-    return f'<tbody><tr><th colspan="4" scope="rowgroup"><code>{_isolated(file)}</code></th></tr>{rows}</tbody>'
+    return f'<tbody><tr><th colspan="4" scope="rowgroup"><code>{_path(file)}</code></th></tr>{rows}</tbody>'
 
 
 def _target_row(page: _Page, target: Target) -> str:

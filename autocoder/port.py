@@ -6,7 +6,7 @@ import collections.abc
 import types
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, Literal, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Generic, Literal, Union, get_args, get_origin, is_typeddict, overload
 
 from typing_extensions import TypeVar
 
@@ -19,7 +19,11 @@ T_contra = TypeVar("T_contra", contravariant=True)
 class _Port(Generic[T]):
     """What inputs and outputs have in common; the name is the attribute it is assigned to."""
 
-    def __init__(self, type: type[T] | Any, *, name: str = "") -> None:
+    @overload
+    def __init__(self: _Port[T], type: type[T], *, name: str = "") -> None: ...
+    @overload
+    def __init__(self: _Port[Any], type: Any, *, name: str = "") -> None: ...
+    def __init__(self, type: Any, *, name: str = "") -> None:
         self.type = type
         self.name = name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable
+from types import UnionType
 from typing import Any, Final, Generic, Self, overload
 
 from typing_extensions import TypeVar
@@ -102,13 +103,15 @@ MISSING: Final = _MISSING
 class _Declared(Generic[T]):
     """A state declaration on a component class; each instance gets a cell of its own."""
 
+    @overload
+    def __init__(self: _Declared[T], type: type[T], *, default: T) -> None: ...
+    @overload
+    def __init__(self: _Declared[T], type: type[T], *, default_factory: Callable[[], T]) -> None: ...
+    @overload
     def __init__(
-        self,
-        type: type[T] | Any,
-        *,
-        default: T | Any = _MISSING,
-        default_factory: Callable[[], T] | None = None,
-    ) -> None:
+        self: _Declared[Any], type: UnionType, *, default: Any = ..., default_factory: Callable[[], Any] | None = ...
+    ) -> None: ...
+    def __init__(self, type: Any, *, default: Any = _MISSING, default_factory: Callable[[], Any] | None = None) -> None:
         if (default is _MISSING) == (default_factory is None):
             raise TypeError("give either default=... or default_factory=... to a state declaration")
         self.type = type

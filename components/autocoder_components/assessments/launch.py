@@ -347,7 +347,9 @@ def _container(head: Word, rest: list[Word], launch: Launch) -> None:
     reference = packages.image(image.text)
     if reference is not None:
         launch.packages.append(PackageUse(reference, image, head.program))
-    inside = {id(word) for word in rest[at + 1 :]}
+    # Of the words of a container run only what is mounted is a matter of the host.
+    mounts = {id(option.value_word) for option in options if mounted(option)[0]}
+    inside = {id(word) for word in rest if id(word) not in mounts}
     launch.host_words = [word for word in launch.host_words if id(word) not in inside]
 
 
@@ -402,3 +404,18 @@ def _nested(words: list[Word], launch: Launch, depth: int) -> None:
         elif " " in word.text and re.match(r"^(?:\S*[\\/])?(?:npx|uvx|bunx|docker|podman|pnpx)(?:\.cmd)?\s", word.text):
             _command(split(word), launch, depth + 1)
             return
+
+
+def mounted(option: Option) -> tuple[str, bool]:
+    """The host's side of a mount option and whether it is read-only; empty when the option mounts nothing."""
+    if option.flag in {"-v", "--volume"}:
+        value = re.sub(r"\$\{[^}]*\}", lambda match: match.group().replace(":", "\0"), option.value)
+        match = re.match(r"^((?:[A-Za-z]:)?[^:]*):([^:]*)(?::(.*))?$", value)
+        if match is None:
+            return "", False
+        return match[1].replace("\0", ":"), "ro" in (match[3] or "").split(",")
+    if option.flag == "--mount":
+        fields = dict(part.partition("=")[::2] for part in option.value.split(","))
+        if fields.get("type", "volume") == "bind":
+            return fields.get("source") or fields.get("src") or "", "readonly" in fields or "ro" in fields
+    return "", False

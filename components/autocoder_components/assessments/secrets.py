@@ -141,6 +141,36 @@ NEUTRAL_ENDINGS = frozenset(
         *("location", "folder", "format", "strategy", "realm", "command", "cmd", "helper", "toolsets", "tools"),
     }
 )
+QUALIFIERS = frozenset(
+    {
+        *(
+            "prod",
+            "production",
+            "dev",
+            "staging",
+            "default",
+            "value",
+            "live",
+            "test",
+            "main",
+            "string",
+            "base64",
+            "b64",
+        ),
+        *("ro", "rw", "read", "write", "admin", "local", "primary", "secondary", "raw", "hex", "plain"),
+    }
+)
+MENTIONS = (SECRET_WORDS - {"auth"}) | {
+    "api",
+    "hash",
+    "signature",
+    "sig",
+    "seed",
+    "private",
+    "access",
+    "license",
+    "salt",
+}
 PASSWORD_WORDS = frozenset({"password", "passwd", "passphrase", "pwd", "pass"})
 DUMMY = frozenset(
     {
@@ -177,6 +207,7 @@ DUMMY = frozenset(
         *("unused", "anything", "...", "…", "***", "local", "my-token", "my_token", "mytoken", "your-key", "bearer"),
     }
 )
+NUMERIC_ADDRESS = re.compile(r"^[\d.:\[\]]+$")
 STRONG_DUMMY = frozenset(
     {"changeme", "change_me", "change-me", "todo", "tbd", "fixme", "replace_me", "replaceme", "redacted"}
 )
@@ -196,6 +227,10 @@ PUBLIC_KEY = re.compile(
     r"^\s*(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-ssh-\S+)\s+AAAA|-----BEGIN (?:[A-Z]+ )*(?:PUBLIC KEY|CERTIFICATE)-----"
 )
 PATH_LIKE = re.compile(r"^(?:[./~]|[A-Za-z]:[\\/]|file:)")
+FILE_OR_HOST = re.compile(
+    r"(?i)^[\w./\\ -]+\.(?:json|pem|key|env|txt|ya?ml|toml|p12|pfx|crt|cer|db|sqlite|com|org|io|net|dev|ai|app)$"
+)
+BEARER = re.compile(r"(?i)\b(?:bearer|basic)\s+([A-Za-z0-9._~+/=-]{8,})")
 PLAIN_VALUE = re.compile(
     r"(?i)^(?:true|false|yes|no|on|off|null|none|-?[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|k|kb|mb|gb|%)?)$"
 )
@@ -230,11 +265,18 @@ def is_placeholder(text: str) -> bool:
     return bool(PLACEHOLDER.search(value))
 
 
+def has_placeholder_login(text: str) -> bool:
+    """Whether a URL or connection string has a password that is still to be filled in (`user:password@host`)."""
+    groups = [match[2] for match in URL_LOGIN.finditer(text)]
+    groups += [match[1].strip("\"'") for match in CONNECTION_PASSWORD.finditer(text)]
+    return any(is_placeholder(value) and not is_reference(value) for value in groups)
+
+
 def is_fill_in(text: str) -> bool:
     """Whether the text asks to be replaced by its form alone; stricter than `is_placeholder`, for values whose name
     does not speak of a credential (`none`, `local` and `test` are values there)."""
     value = text.strip().strip("\"'")
-    if PLAIN_VALUE.match(value) or value.lower() in DUMMY - STRONG_DUMMY:
+    if PLAIN_VALUE.match(value) or NUMERIC_ADDRESS.match(value) or value.lower() in DUMMY - STRONG_DUMMY:
         return False
     return is_placeholder(value) and not ALL_CAPITALS.match(value)
 
@@ -249,9 +291,15 @@ def is_secret_name(name: str) -> bool:
         words.pop()
     if words[-1] in NEUTRAL_ENDINGS or "public" in words or {"max", "tokens"} <= set(words):
         return False
-    if words[-1] in SECRET_WORDS or any(word in STRONG_WORDS for word in words):
+    last = words[-2] if words[-1] in QUALIFIERS and len(words) > 1 else words[-1]
+    if last in SECRET_WORDS:
         return words[0] not in {"no", "enable", "disable", "use", "is", "has", "allow", "max", "skip"} or len(words) > 2
     return any(joined.endswith(word) for word in ("apikey", "token", "secret", "password", "accesskey", "authkey"))
+
+
+def mentions_secret(name: str) -> bool:
+    """Whether the name speaks of access at all: enough for a value that nobody would choose, too little for a word."""
+    return any(word.lower() in MENTIONS for word in WORDS.findall(name))
 
 
 def looks_random(text: str) -> bool:
@@ -304,13 +352,17 @@ def _candidates(text: str, name: str | None) -> Iterator[Secret]:
         if authorization[1].lower() != "basic" or decoded_login(authorization[2]):
             yield Secret(f"{authorization[1].title()} credential", *authorization.span(2))
         return
+    for match in BEARER.finditer(text):
+        value = match[1]
+        if len(value) >= 20 or (any(c.isdigit() for c in value) and any(c.isalpha() for c in value)):
+            yield Secret("Bearer credential", *match.span(1))
     yield from _named_parts(text)
     if name is not None and is_secret_name(name) and _may_be_secret(text, name):
         start = len(text) - len(text.lstrip("\"' "))
         yield Secret("credential", start, len(text.rstrip("\"' ")))
     if name is None or not text.startswith(("http:", "https:")):
         stripped = text.strip("\"'")
-        if (HEX.fullmatch(stripped) or looks_random(stripped)) and (name is None or is_secret_name(name)):
+        if (HEX.fullmatch(stripped) or looks_random(stripped)) and (name is None or mentions_secret(name)):
             yield Secret("random value that looks like a key", 0, len(text), certain=False)
 
 
@@ -348,7 +400,7 @@ def _may_be_secret(value: str, name: str) -> bool:
     text = value.strip().strip("\"'")
     if not text or PLAIN_VALUE.match(text):
         return bool(text) and _is_password(name) and text.isdigit()
-    if PATH_LIKE.match(text) or "://" in text or text.startswith(("--", "@")):
+    if PATH_LIKE.match(text) or "://" in text or text.startswith(("--", "@")) or FILE_OR_HOST.search(text):
         return False
     if _is_password(name):
         return True

@@ -160,7 +160,8 @@ def _secret(context: ServerContext, spot: Spot, secret: Secret, number: int) -> 
     where = f" in {quote(spot.name)}" if spot.name else " among the arguments" if spot.in_argv else ""
     severity = None if secret.certain else Severity.MEDIUM
     if re.search(
-        r"://[^/@\s]*@(?:localhost|127\.|\[::1\]|host\.docker\.internal|db|postgres|mysql|redis|mongo)\b", spot.text
+        r"://[^/@\s]*@(?:localhost|127\.|\[::1\]|host\.docker\.internal|db|postgres|mysql|redis|mongo)(?:[:/?]|$)",
+        spot.text,
     ):
         severity = Severity.MEDIUM  # a development database of this machine
     message = f"{secret.what[0].upper()}{secret.what[1:]}{where}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autocoder_components.assessments.launch import ContainerRun, Option
+from autocoder_components.assessments.launch import ContainerRun, Option, mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import CREDENTIALS, HOME, ROOT, is_placeholder_path
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
@@ -211,7 +211,7 @@ def _option(context: ServerContext, option: Option) -> Iterator[Finding]:
 
 
 def _mount(context: ServerContext, option: Option, run: ContainerRun) -> Iterator[Finding]:
-    source, read_only = _mounted(option)
+    source, read_only = mounted(option)
     if not source or not re.match(r"^(?:[/~.$%\\<{]|[A-Za-z]:[\\/])", source):
         return  # a named volume
     where = option.value_word.node
@@ -224,21 +224,6 @@ def _mount(context: ServerContext, option: Option, run: ContainerRun) -> Iterato
     else:
         severity = Severity.INFO if read_only or is_placeholder_path(source) else None
         yield found(context, BIND_MOUNT, where, f"{quote(source)} of the host is mounted, {access}", severity=severity)
-
-
-def _mounted(option: Option) -> tuple[str, bool]:
-    """The host's side of a mount option and whether it is read-only; empty when the option mounts nothing."""
-    if option.flag in {"-v", "--volume"}:
-        value = re.sub(r"\$\{[^}]*\}", lambda match: match.group().replace(":", "\0"), option.value)
-        match = re.match(r"^((?:[A-Za-z]:)?[^:]*):([^:]*)(?::(.*))?$", value)
-        if match is None:
-            return "", False
-        return match[1].replace("\0", ":"), "ro" in (match[3] or "").split(",")
-    if option.flag == "--mount":
-        fields = dict(part.partition("=")[::2] for part in option.value.split(","))
-        if fields.get("type", "volume") == "bind":
-            return fields.get("source") or fields.get("src") or "", "readonly" in fields or "ro" in fields
-    return "", False
 
 
 THEME = Theme(

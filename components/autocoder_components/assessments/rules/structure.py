@@ -154,12 +154,13 @@ def unknown_top_level(context: FileContext) -> Iterator[Finding]:
 def unknown_server_keys(context: ServerContext) -> Iterator[Finding]:
     """Keys of a server: each typing error, and once for the server what it ignores and what only other clients read."""
     server, dialect = context.server, context.dialect
+    known = dialect.keys or EVERY_SERVER_KEY
     foreign: list[Member] = []
     elsewhere: list[Member] = []
     for key, value in server.node.members:
         if key.text in dialect.keys or (key.text in REMOTE_KEYS and not dialect.remote):
             continue
-        meant = get_close_matches(key.text, dialect.keys - {key.text}, n=1, cutoff=0.8)
+        meant = get_close_matches(key.text, known - {key.text}, n=1, cutoff=0.8)
         if key.text in EVERY_SERVER_KEY and key.text not in ANNOTATIONS and not _is_inline_tools(key, value):
             if dialect.keys and not _says_nothing(value):
                 elsewhere.append((key, value))
@@ -301,7 +302,7 @@ def duplicate_servers(context: FileContext) -> Iterator[Finding]:
     programs: dict[tuple[str | None, ...], str] = {}
     for server in context.servers:
         folded = (server.container.node.start if "*" in server.container.path else 0, server.name.casefold())
-        if folded in names:
+        if folded in names and names[folded] != server.name:
             message = f"The name {quote(server.name)} is taken by {quote(names[folded])}; only one of the two is used"
             yield found(context, DUPLICATE_SERVER, server.node, message, severity=Severity.MEDIUM, distinct="name")
         names.setdefault(folded, server.name)

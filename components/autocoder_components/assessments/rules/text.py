@@ -105,7 +105,11 @@ def notes(context: FileContext) -> Iterator[Finding]:
     for note in context.document.notes:
         counts[note.code] = counts.get(note.code, 0) + 1
     said: dict[NoteCode, int] = {}
+    broken_lines: set[int] = set()
     for note in context.document.notes:
+        if note.code is NoteCode.SYNTAX and note.line in broken_lines:
+            continue  # one mistake often breaks the rest of its line
+        broken_lines.update({note.line} if note.code is NoteCode.SYNTAX else ())
         said[note.code] = said.get(note.code, 0) + 1
         if said[note.code] > (1 if note.code in ONCE else MAX_EACH):
             continue

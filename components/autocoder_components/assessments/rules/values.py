@@ -9,7 +9,7 @@ from pathlib import Path
 from autocoder_components.assessments.clients import BRACE, DOLLAR, EDITOR, ENV, INPUT, SECRETS, SHELL
 from autocoder_components.assessments.dialects import Member
 from autocoder_components.assessments.document import Kind, Node
-from autocoder_components.assessments.launch import is_command_line
+from autocoder_components.assessments.launch import is_command_line, mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import (
     is_absolute,
@@ -23,6 +23,7 @@ from autocoder_components.assessments.paths import (
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
 from autocoder_components.assessments.secrets import (
     PLAIN_VALUE,
+    has_placeholder_login,
     is_fill_in,
     is_placeholder,
     is_reference,
@@ -196,7 +197,8 @@ def commands(context: ServerContext) -> Iterator[Finding]:
         text = word.text or ""
         if id(word) not in scripts and (LONE_META.match(text) or (cmd and re.search(r"\s(?:&&?|\|)\s", text))):
             yield found(context, METACHARACTERS, word, f"Shell syntax among the arguments: {quote(text)}")
-    if context.launch.nothing_to_run is not None:
+    readable = server.args is not None or server.node.get("args") is None
+    if context.launch.nothing_to_run is not None and readable:
         where = server.args or server.command or server.node
         program = quote(context.launch.nothing_to_run.text)
         yield found(context, NO_PROGRAM, where, f"{program} is started with nothing to run")
@@ -208,10 +210,16 @@ def commands(context: ServerContext) -> Iterator[Finding]:
 def path_candidates(context: ServerContext) -> Iterator[tuple[Node, str]]:
     """Every string of the server that may be a path on the host, with the part of it that is the path."""
     seen: set[int] = set()
+    sources = {
+        option.value_word.node.start: mounted(option)[0]
+        for run in context.launch.containers
+        for option in run.options
+        if mounted(option)[0]
+    }
     for word in context.launch.host_words:
         if word.node.start not in seen:
             seen.add(word.node.start)
-            yield word.node, value_part(word.node.text or "")
+            yield word.node, sources.get(word.node.start) or value_part(word.node.text or "")
     for node in (context.server.cwd, context.server.node.get("envFile")):
         if node is not None and node.text is not None:
             yield node, unquoted(node.text)
@@ -233,7 +241,7 @@ def paths(context: ServerContext) -> Iterator[Finding]:
         if re.match(r"^~(?:[\\/]|$)", path):
             where = "command" if node is context.server.command else "value"
             yield found(context, TILDE, node, f"'~' is not expanded in this {where}: {quote(text)}")
-        inside = None if is_machine_path(path) else machine_path_inside(text)
+        inside = None if is_machine_path(path) else machine_path_inside(path if is_reference(path) else text)
         starts_program = node in {context.server.command, context.server.cwd} and is_absolute(path)
         if is_machine_path(path) or inside or starts_program:
             if inside and re.match(r"[a-z][a-z0-9+.-]+://", text):
@@ -282,7 +290,7 @@ def variables(context: ServerContext) -> Iterator[Finding]:
         secret = is_secret_name(key.text)
         if PLAIN_VALUE.match(text) or is_reference(text) or is_placeholder_path(text):
             continue
-        if is_placeholder(text) if secret else is_fill_in(text):
+        if has_placeholder_login(text) or (is_placeholder(text) if secret else is_fill_in(text)):
             severity = None if secret or _looks_like_credential(text) else Severity.INFO
             yield found(context, PLACEHOLDER, value, f"{quote(key.text)} is still to be filled in", severity=severity)
     flag = ""
@@ -293,7 +301,8 @@ def variables(context: ServerContext) -> Iterator[Finding]:
         flag = text.lstrip("-") if text.startswith("-") and not match else ""
         if not value_text or is_reference(value_text) or is_placeholder_path(value_text):
             continue
-        if is_placeholder(value_text) if is_secret_name(name) else is_fill_in(value_text):
+        fill_in = is_placeholder(value_text) if is_secret_name(name) else is_fill_in(value_text)
+        if fill_in or has_placeholder_login(value_text):
             yield found(context, PLACEHOLDER, node, f"The argument {quote(text)} is still to be filled in")
     yield from _placeholder_url(context)
 

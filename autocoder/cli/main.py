@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from typing import Any, Final
 
@@ -85,10 +86,16 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, f"({_origin(entries[name])})") for name in sorted(entries)])
 
 
+@cache
+def _entry_points() -> Any:
+    """Those of all installed distributions, to `select` from; no search of ours takes `--help` longer than this one."""
+    return metadata.entry_points()
+
+
 def contributed() -> dict[str, metadata.EntryPoint]:
     """The commands that installed packs contribute; the framework's own names cannot be taken."""
     found: dict[str, metadata.EntryPoint] = {}
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda each: (each.name, each.value)):
+    for entry in sorted(_entry_points().select(group=GROUP), key=lambda each: (each.name, each.value)):
         if entry.name not in COMMANDS:
             found.setdefault(entry.name, entry)
     return found
@@ -96,7 +103,7 @@ def contributed() -> dict[str, metadata.EntryPoint]:
 
 def _origin(entry: metadata.EntryPoint) -> str:
     """The pack that a command belongs to, told from the module names alone; its distribution where no pack holds it."""
-    for pack in metadata.entry_points(group=COMPONENTS_GROUP):
+    for pack in _entry_points().select(group=COMPONENTS_GROUP):
         if entry.module == pack.value or entry.module.startswith(f"{pack.value}."):
             return f"from the pack {pack.name}"
     return f"from {entry.dist.name}" if entry.dist is not None else f"from {entry.module}"

@@ -93,6 +93,11 @@ def choose_dialect(path: str, document: Document) -> Dialect:
     for dialect in suggested:
         if any(_at_path(document.root, container) for container in dialect.containers):
             return dialect
+    if suggested[0] is GENERIC:  # the name says nothing: the key in the file does
+        paths = {container.path for container in containers(document, GENERIC)}
+        for identity in ("zed", "vscode-settings", "opencode", "amp", "vscode"):
+            if paths & set(BY_ID[identity].containers):
+                return BY_ID[identity]
     return suggested[0]
 
 

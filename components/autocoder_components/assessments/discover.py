@@ -15,13 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from autocoder_components.assessments.dialects import choose_dialect, servers
+from autocoder_components.assessments.dialects import DIALECTS, choose_dialect, servers
 from autocoder_components.assessments.document import DEFAULT_LIMITS, Document, parse
 from autocoder_components.assessments.locations import (
     DEFAULT_WALK,
     Found,
     WalkLimits,
-    is_configuration,
     user_locations,
     walk,
 )
@@ -142,7 +141,8 @@ def _candidate_targets(request: Request, candidate: Candidate) -> list[Target]:
 def _targets(bare: Target, content: bytes) -> list[Target]:
     """The file's own target, then one for each of its servers."""
     document = _load_bytes(content)
-    dialect = choose_dialect(bare.path or bare.file, document)
+    named = [entry for entry in DIALECTS if bare.client.casefold() in {entry.id, entry.title.casefold()}]
+    dialect = named[0] if named else choose_dialect(bare.path or bare.file, document)
     whole = replace(
         bare, client=bare.client or dialect.title, dialect=dialect.id, sha256=hashlib.sha256(content).hexdigest()
     )
@@ -206,7 +206,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror or "unknown reason") if isinstance(error, OSError) else str(error)
 
 
-_CACHE_SIZE = 64
+_CACHE_CHARACTERS = 8 * 1024 * 1024  # of text; its nodes take several times that
 _cache: OrderedDict[str, Document] = OrderedDict()
 _cache_lock = Lock()
 
@@ -222,7 +222,7 @@ def _load_bytes(content: bytes) -> Document:
     document = parse(content)
     with _cache_lock:
         _cache[digest] = document
-        while len(_cache) > _CACHE_SIZE:
+        while len(_cache) > 1 and sum(len(kept.text) for kept in _cache.values()) > _CACHE_CHARACTERS:
             _cache.popitem(last=False)
     return document
 
@@ -244,6 +244,12 @@ def load(target: Target) -> Loaded:
 
 
 __all__ = [
-    *("Discovery", "Loaded", "Machine", "UnreadableFileError", "discover", "is_configuration", "load"),
-    *("read_bounded", "shown_text"),
+    "Discovery",
+    "Loaded",
+    "Machine",
+    "UnreadableFileError",
+    "discover",
+    "load",
+    "read_bounded",
+    "shown_text",
 ]

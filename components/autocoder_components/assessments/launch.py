@@ -37,6 +37,7 @@ DOCKER_FLAGS = frozenset(
         *("--disable-content-trust", "--help", "-itd", "-dit", "--replace", "--tls", "--tlsverify", "-D", "--debug"),
     }
 )
+OTHER_COMMANDS = frozenset({"compose", "exec", "mcp", "buildx", "start", "attach", "service", "stack", "ai", "model"})
 SEPARATORS = frozenset({"&&", "||", ";", "|", "&", "\n"})
 MAX_DEPTH = 6
 
@@ -321,7 +322,8 @@ def _python(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
 
 def _container(head: Word, rest: list[Word], launch: Launch) -> None:
     index = next((i for i, word in enumerate(rest) if word.text in {"run", "create"}), None)
-    if index is None:
+    before = [word.text for word in rest[:index] if not word.text.startswith("-")]
+    if index is None or (before and before[0] in OTHER_COMMANDS):
         if not rest:
             launch.nothing_to_run = head
         return

@@ -46,8 +46,7 @@ UNDECIDED = re.compile(r"[$<>{}%\s\"']")
 
 def npm(text: str) -> Reference | None:
     """An argument of npx and its like; None when it is a local path, a reference or no package at all."""
-    if text.startswith("npm:"):
-        text = text[4:]
+    text = text.removeprefix("npm:")
     if GIT.search(text) or (SHORT_GITHUB.match(text) and not text.startswith("@")):
         return git(text)
     if LOCAL.search(text) or UNDECIDED.search(text):

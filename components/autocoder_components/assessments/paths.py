@@ -34,7 +34,8 @@ PERSONAL_FOLDERS = re.compile(
     r"My Drive|iCloud Drive|dev|projects?|code|repos?|src|workspace|work|git|github|source)$"
 )
 CLOUD = re.compile(
-    r"(?i)[\\/](?:CloudStorage|Dropbox|OneDrive[^\\/]*|Google ?Drive[^\\/]*|iCloud[^\\/]*|Mobile Documents|pCloud\w*)(?:[\\/]|$)"
+    r"(?i)[\\/](?:CloudStorage|Dropbox|OneDrive[^\\/]*"
+    r"|Google ?Drive[^\\/]*|iCloud[^\\/]*|Mobile Documents|pCloud\w*)(?:[\\/]|$)"
 )
 CREDENTIALS = re.compile(
     r"(?i)(?:^|[\\/])\.(?:ssh|aws|gnupg|kube|azure|docker|config[\\/]gcloud|netrc|pgpass)(?:[\\/]|$)"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autocoder_components.assessments.clients import BY_ID
 from autocoder_components.assessments.dialects import GENERIC, containers, servers
 from autocoder_components.assessments.discover import shown_text
-from autocoder_components.assessments.clients import BY_ID
 from autocoder_components.assessments.document import Document
 from autocoder_components.assessments.launch import analyse
 from autocoder_components.assessments.model import Finding, RuleInfo, Target

@@ -116,20 +116,24 @@ HARMLESS = re.compile(
     r"|_(?:status|info|list|history|logs?|results?)$"
 )
 PRIVILEGED_NAMES = re.compile(
-    r"(?i)^(?:.*[-_./])?(?:root|admin|administrator|superuser|super[-_]?admin|org[-_]?admin|full[-_]?access|poweruser|cluster[-_]?admin|sysadmin|sa|domain[-_]?admin)(?:[-_./].*)?$"
+    r"(?i)^(?:.*[-_./])?(?:root|admin|administrator|superuser|super[-_]?admin|org[-_]?admin|full[-_]?access|poweruser"
+    r"|cluster[-_]?admin|sysadmin|sa|domain[-_]?admin)(?:[-_./].*)?$"
 )
 PROFILE_NAME = re.compile(r"(?i)(?:^|_)(?:profile|role|role_arn|context|iam_role|service_account|run_as)$")
 USER_NAME = re.compile(r"(?i)(?:^|_)(?:user|username|login|uid)$")
 PRIVILEGED_USERS = re.compile(r"(?i)^(?:root|sa|admin|administrator|postgres|sysdba|system|superuser)$")
 READ_ONLY = re.compile(r"(?i)(?:^|[_-])read[_-]?only(?:[_-]mode)?$")
 WRITE_ON = re.compile(
-    r"(?i)(?:^|_)(?:allow|enable|with)_?(?:all_?)?(?:write|writes|dangerous|destructive|insert_operation|update_operation|delete_operation|ddl\w*|admin)(?:_|$)"
+    r"(?i)(?:^|_)(?:allow|enable|with)_?(?:all_?)?(?:write|writes|dangerous|destructive|insert_operation"
+    r"|update_operation|delete_operation|ddl\w*|admin)(?:_|$)"
 )
 INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\u00ad\U000e0000-\U000e007f]")
 ORDERS = re.compile(
-    r"(?i)<\s*(?:important|system|secret|instructions?)\s*>|ignore (?:all |any )?(?:previous|prior|other|above) (?:instructions|prompts|rules)"
-    r"|do(?:es)? not (?:tell|mention|inform|reveal|show)[^.]{0,40}\buser|without (?:telling|informing|asking) the user|never (?:tell|mention)[^.]{0,30}\buser"
-    r"|before (?:using|calling) (?:this|any) tool[^.]{0,60}(?:read|send|include)|(?:read|send|include|append)[^.]{0,60}(?:\.ssh|id_rsa|\.env\b|credentials|password)"
+    r"(?i)<\s*(?:important|system|secret|instructions?)\s*>"
+    r"|ignore (?:all |any )?(?:previous|prior|other|above) (?:instructions|prompts|rules)"
+    r"|do(?:es)? not (?:tell|mention|inform|reveal|show)[^.]{0,40}\buser|without (?:telling|informing|asking) the user"
+    r"|never (?:tell|mention)[^.]{0,30}\buser|before (?:using|calling) (?:this|any) tool[^.]{0,60}(?:read|send|include)"
+    r"|(?:read|send|include|append)[^.]{0,60}(?:\.ssh|id_rsa|\.env\b|credentials|password)"
 )
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocoder_components.assessments.clients import INPUT
+from autocoder_components.assessments.credential_shapes import ASSIGNMENT, PUBLIC_KEY
 from autocoder_components.assessments.document import Node
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.rules.base import FileContext, ServerContext, Theme, found, quote, start_of
 from autocoder_components.assessments.secrets import (
-    ASSIGNMENT,
-    PUBLIC_KEY,
     Secret,
     evidence,
     find_secrets,
@@ -130,9 +129,9 @@ def spots(context: ServerContext) -> Iterator[Spot]:
     known = {id(value) for _, value in (*server.env, *server.headers)} | {id(node) for node in server.argv}
     for node in server.node.walk():  # credentials under keys that the dialect does not know
         if node.text and id(node) not in known and node is not server.url:
-            name = node.pointer.rsplit("/", 1)[-1]
-            if find_secrets(node.text, name):
-                yield Spot(node, node.text, name)
+            under = node.pointer.rsplit("/", 1)[-1]
+            if find_secrets(node.text, under):
+                yield Spot(node, node.text, under)
 
 
 def literal_secrets(context: ServerContext) -> Iterator[Finding]:

@@ -126,7 +126,7 @@ TLS_OFF = re.compile(
     r"|(?:tls_?)?insecure_?(?:skip_?verify)?=(?:true|1|yes)|ssl_?verify=(?:false|0|no)|verify_?ssl=(?:false|0|no)|rejectUnauthorized=(?:false|0)|useSSL=false"
     r"|encrypt=(?:false|no|optional)|ssl=false|verify=false)"
     r"|(?:^|[=\s])--(?:insecure(?:-skip-(?:tls-)?verify)?|insecure-skip-tls-verify|no-verify-ssl|no-check-certificate|no-ssl-verify|no-tls-verify|skip-tls-verify|disable-ssl(?:-verification)?"
-    r"|ignore-certificate-errors|ignore-https-errors|allow-insecure[\w-]*|no-verify-certs?|skip-ssl[\w-]*|ssl-no-verify|tls-skip-verify|trust-server-certificate)(?:$|=(?:true|1)|\s)"
+    r"|ignore-certificate-errors|ignore-https-errors|allow-insecure[\w-]*|no-verify-certs?|skip-ssl[\w-]*|ssl-no-verify|accept-?insecure-?certs|tls-skip-verify|trust-server-certificate)(?:$|=(?:true|1)|\s)"
 )
 TLS_ON_FLAG = re.compile(r"(?i)^--(?:verify-ssl|ssl-verify|verify-tls|tls-verify|strict-ssl)=(?:false|0|no)$")
 TLS_VARIABLE_OFF = re.compile(

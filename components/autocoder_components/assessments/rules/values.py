@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autocoder_components.assessments.clients import BRACE, DOLLAR, EDITOR, ENV, INPUT, SECRETS, SHELL
+from autocoder_components.assessments.credential_shapes import PLAIN_VALUE
 from autocoder_components.assessments.dialects import Member
 from autocoder_components.assessments.document import Kind, Node
 from autocoder_components.assessments.launch import is_command_line, mounted
@@ -22,7 +23,6 @@ from autocoder_components.assessments.paths import (
 )
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
 from autocoder_components.assessments.secrets import (
-    PLAIN_VALUE,
     has_placeholder_login,
     is_fill_in,
     is_placeholder,

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from autocoder_components.files import ReadCsv, ReadJsonLines, ReadLines
+from autocoder_components.files.reader import FILES_HELD_OPEN
 
 from autocoder import Batch, Source
 
@@ -180,6 +181,8 @@ async def test_many_files_are_not_all_held_open(tmp_path: Path) -> None:
         for number in range(100):
             append(tmp_path / f"{number:03}.log", "more\n")
         await tail.until(*(f"{number:03}" for number in range(100)), *["more"] * 100)
+        held = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        assert sum(str(tmp_path) in each for each in held) <= FILES_HELD_OPEN + 1
 
 
 async def test_a_gzip_file_that_is_still_being_written(tmp_path: Path) -> None:

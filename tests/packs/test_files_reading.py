@@ -407,6 +407,13 @@ async def test_a_record_longer_than_the_limit_costs_its_first_line(tmp_path: Pat
     assert first.place == f"{path}:2"
 
 
+async def test_a_record_longer_than_a_batch(tmp_path: Path) -> None:
+    cell = "some text\n" * 250_000
+    path = write(tmp_path / "x.csv", f'n\n1\n"{cell}"\n2\n'.encode())
+    whole = await assert_resumes(lambda: ReadCsv(path=str(path)))
+    assert [len(payload["n"]) for each in whole for payload in each.payloads] == [1, len(cell), 1]
+
+
 async def test_empty_cells_of_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", b"name,age\n,\nRex,\n,3\n")
     assert await payloads(ReadCsv(path=str(path), payload=Person)) == [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Final, Literal
 
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
@@ -14,6 +16,8 @@ from autocoder import Sink
 from autocoder_components.files.arrow import pyarrow
 from autocoder_components.files.atomic import AtomicFile, write_async
 from autocoder_components.files.fields import CreateFolders, OutputPath
+
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), date, datetime, Decimal})
 
 
 class WriteParquet(Sink[Any]):
@@ -142,6 +146,8 @@ def _row(payload: Any) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Without classes, and with masks for secrets; dates, decimals and bytes stay what they are."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, SecretStr | SecretBytes):
         return str(value)
     if isinstance(value, BaseModel):

@@ -144,6 +144,7 @@ def cli() -> None:
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; prints, raises nothing but what asks the interpreter to leave."""
     state = State()
+    _replace_closed_streams()
     try:
         result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False, obj=state, color=wants_color())
         sys.stdout.flush()
@@ -159,6 +160,14 @@ def execute(arguments: Sequence[str] | None = None) -> int:
             return _leave_quietly()
         return report(error, state)
     return result if isinstance(result, int) else 0
+
+
+def _replace_closed_streams() -> None:
+    """A standard stream that was closed before the start (`>&-`) is None, which nobody who prints expects."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  it lives as long as the program
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _is_broken_pipe(error: BaseException | None) -> bool:

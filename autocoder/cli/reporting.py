@@ -90,6 +90,8 @@ def report(error: Exception, state: State) -> int:
         code, message = error.exit_code, _click_message(error)
     elif isinstance(error, AutocoderError):
         code, message = error.exit_code, _message(error)
+    elif isinstance(error, OSError):
+        message = f"the operating system refused: {describe(error)}"
     else:
         message = f"an unexpected error, which is a mistake in autocoder or in a pack: {describe(error)}"
     if state.debug:

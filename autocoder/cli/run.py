@@ -54,7 +54,7 @@ def database_of(session: Session, pipeline: Pipeline) -> str | None:
 
 async def run_watched(pipeline: Pipeline, database: str | None) -> RunSummary:
     """The run, with the watcher beside it; what stopped the pipeline comes out alone, not in a group."""
-    failure: BaseException | None = None
+    failure: Exception | None = None
     summary: RunSummary | None = None
     live = is_live()
     with live_line() if live else nullcontext(plain_line) as show:
@@ -67,11 +67,18 @@ async def run_watched(pipeline: Pipeline, database: str | None) -> RunSummary:
             try:
                 summary = await pipeline.run_async(database=database, signals=True)
             except Exception as error:
-                failure = error
+                failure = _alone(error)
             tasks.cancel_scope.cancel()
     if summary is None:
         raise failure or AssertionError("a run gives a summary or raises")
     return summary
+
+
+def _alone(error: Exception) -> Exception:
+    """An error without the groups of one that task groups on its way have put around it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def summary_data(summary: RunSummary) -> dict[str, object]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autocoder.declaration import CommitPolicy as CommitPolicy
     from autocoder.declaration import ErrorPolicy as ErrorPolicy
     from autocoder.declaration import RetryPolicy as RetryPolicy
+    from autocoder.durations import Duration as Duration
     from autocoder.errors import AutocoderError as AutocoderError
     from autocoder.errors import ComponentDefinitionError as ComponentDefinitionError
     from autocoder.errors import ConfigurationError as ConfigurationError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from autocoder.summary import RunSummary as RunSummary
 
 _NAMES = {
+    "durations": ("Duration",),
     "cli.loading": ("Session", "open_session"),
     "cli.options": ("common_options", "pipeline_options"),
     "cli.run": ("run_watched",),

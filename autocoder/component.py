@@ -195,6 +195,10 @@ class Sink(Component, Generic[TIn]):
 
     kind = "sink"
 
+    def needs_database(self) -> bool:
+        """Whether the pipeline's own database is written to; a sink that may be given another one overrides it."""
+        return type(self).contract().transactional
+
     async def flush(self) -> None:
         """Called before each commit: make durable what `write` took, or raise."""
 

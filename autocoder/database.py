@@ -6,6 +6,7 @@ outside), WAL and synchronous=FULL. A transaction never awaits user code.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,9 @@ from autocoder.errors import UnreachableError, UsageError, describe
 DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 BUSY_MILLISECONDS: Final = 10_000
 CONNECT_SECONDS: Final = 10.0
+# The wrapper's own `<class 'asyncpg.exceptions...'>: `, and the value in `invalid input for query argument $1: 'x' (...)`.
+_EXCEPTION_CLASS = re.compile(r"^<class '[\w.]+'>: ")
+_ARGUMENT = re.compile(r"^(invalid input for query argument \$\d+): .*?( \([^()]*\))?$")
 
 
 def parse_url(url: str) -> sa.URL:
@@ -99,6 +103,15 @@ async def open_database(url: str) -> AsyncIterator[Database]:
     finally:
         with anyio.CancelScope(shield=True):
             await engine.dispose()
+
+
+def database_said(error: BaseException) -> str:
+    """What a database said, in one line: without statement, parameters and details, for these hold payloads."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    line = next(iter(str(cause).splitlines()), "").strip()
+    line = _EXCEPTION_CLASS.sub("", line)
+    line = _ARGUMENT.sub(r"\1\2", line)
+    return line or type(cause).__name__
 
 
 def _make_folder(file: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autocoder.component import Component, RunIn
+from autocoder.component import Component, RunIn, Sink
 from autocoder.contract import Contract
 from autocoder.declaration import ChannelOptions, CommitPolicy, ErrorPolicy
 from autocoder.errors import Place
@@ -35,6 +35,11 @@ class Node:
     @property
     def kind(self) -> str:
         return self.contract.kind
+
+    @property
+    def needs_database(self) -> bool:
+        """Whether it writes to the pipeline's own database."""
+        return isinstance(self.component, Sink) and self.component.needs_database()
 
     @property
     def is_plain(self) -> bool:

@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 from autocoder.compile import compile_graph
 from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
 from autocoder.contract import IN, OUT
-from autocoder.database import Database, open_database
+from autocoder.database import Database, database_said, open_database
 from autocoder.declaration import (
     ChannelOptions,
     CommitPolicy,
@@ -33,7 +33,6 @@ from autocoder.errors import (
     Place,
     Problem,
     UsageError,
-    describe,
     did_you_mean,
 )
 from autocoder.graph import Graph
@@ -315,7 +314,7 @@ def _refuse_unsupported(graph: Graph, database: str | None) -> None:
                 cure="run it with --database sqlite:///FILE (in Python: run(database=...))",
             )
             for node in graph.nodes.values()
-            if node.contract.transactional
+            if node.needs_database
         ]
     if problems:
         raise ConfigurationError(problems)
@@ -330,14 +329,9 @@ def _committer(graph: Graph, database: Database | None) -> Callable[[Epoch], Awa
                 try:
                     await connection.execute(statement.statement, list(statement.rows) or None)
                 except Exception as error:
-                    raise PipelineError(graph.name, name, "write", _said(error)) from error
+                    raise PipelineError(graph.name, name, "write", database_said(error)) from error
 
     return commit
-
-
-def _said(error: Exception) -> str:
-    """What the database said, without the statement and its parameters: these hold payloads."""
-    return describe(getattr(error, "orig", None) or error)
 
 
 async def _with_signals(run: Run) -> RunSummary:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Final, Generic, Self, overload
 
@@ -65,8 +65,8 @@ class Cell(Generic[T]):
         self._values.pop(self.key, None)
         self._touched.add(self.key)
 
-    def keys(self) -> Iterable[str]:
-        """The keys that have a value in memory; `finish` uses it to flush what is left."""
+    def keys(self) -> list[str]:
+        """Every key that has a value; for `finish`, which the runtime calls with all of them in memory."""
         return list(self._values)
 
     def begin(self, key: str) -> None:

@@ -48,7 +48,7 @@ def database_of(session: Session, pipeline: Pipeline) -> str | None:
     """The database to open: the one that was chosen, or the default one where a component needs it; else none."""
     settings = session.settings.database
     chosen = "url" in settings.model_fields_set
-    needed = any(node.contract.transactional for node in pipeline.compile().nodes.values())
+    needed = any(node.needs_database for node in pipeline.compile().nodes.values())
     return settings.url.get_secret_value() if chosen or needed else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from autocoder.component import Sink
+from autocoder.errors import UnreachableError
 from autocoder.graph import Node
 from autocoder.handler import is_overridden
 from autocoder.message import Barrier
@@ -65,10 +66,10 @@ class SinkUnit(Unit):
         What the operating system refuses (disk full, no connection) is no message's fault: unless the pipeline declares a
         policy for this sink, it stops the run.
         """
-        if isinstance(error, OSError) and not self.node.on_error_declared:
+        if isinstance(error, OSError | UnreachableError) and not self.node.on_error_declared:
             raise self.failures.stopped(
                 self.node, port, batch[0].payload if self.traced else batch[0], error, hook="write"
-            ) from error
+            ) from error from error
         attempt = 1
         while (delay := self.failures.delay(self.node, error, attempt)) is not None:
             yield anyio.sleep(delay)

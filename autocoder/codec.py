@@ -1,0 +1,53 @@
+"""Payloads as JSON text and back, by the type of the port that carries them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, to_json
+
+MOST_BYTES: Final = 16 * 1024 * 1024
+
+
+class PayloadError(ValueError):
+    """A payload that cannot be written down; `description` says its type, size and hash instead."""
+
+    def __init__(self, message: str, description: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.description = description
+
+
+class Codec:
+    """Encodes and decodes payloads of one type (`Any`: what JSON knows; objects come back as dicts)."""
+
+    def __init__(self, hint: Any, *, most_bytes: int = MOST_BYTES) -> None:
+        self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        self._most_bytes = most_bytes
+
+    def encode(self, payload: Any) -> str:
+        """JSON text; raises PayloadError where the payload has no such form or is over the limit."""
+        try:
+            data = self._adapter.dump_json(payload, warnings="error")
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+            raise PayloadError(f"the payload cannot be encoded: {error}", _described(payload, None)) from error
+        if len(data) > self._most_bytes:
+            what = f"the payload has {len(data):,} bytes, {self._most_bytes:,} are allowed"
+            raise PayloadError(what, _described(payload, data))
+        return data.decode()
+
+    def decode(self, text: str) -> Any:
+        """The payload; raises ValueError where the text is no payload of this type."""
+        return self._adapter.validate_json(text)
+
+
+def _described(payload: Any, data: bytes | None) -> dict[str, Any]:
+    """What can be said of a payload without keeping it."""
+    described: dict[str, Any] = {"type": type(payload).__name__}
+    if data is None:
+        try:
+            data = to_json(payload, fallback=repr)
+        except Exception:
+            return described
+    return {**described, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

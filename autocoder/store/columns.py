@@ -1,0 +1,66 @@
+"""Column types that mean the same on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: `timestamptz` on PostgreSQL, microseconds since 1970 in UTC on SQLite, where text of two forms mis-sorts."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(sa.BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None or isinstance(value, datetime):
+            return value
+        return _EPOCH + int(value) * _MICROSECOND
+
+
+_MICROSECOND: Final = datetime.resolution
+
+
+class JsonText(TypeDecorator[str]):
+    """JSON that was encoded already and is given back as it was: `json` on PostgreSQL (which keeps the text), TEXT on SQLite.
+
+    Not `jsonb`: it refuses the escape for NUL, reorders keys and rewrites numbers; a durable hop must change nothing.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(_VerbatimJson())
+        return dialect.type_descriptor(sa.Text())
+
+
+class _VerbatimJson(postgresql.JSON):
+    """PostgreSQL's `json` without SQLAlchemy's own encoding and decoding."""
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
+
+
+BigKey: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

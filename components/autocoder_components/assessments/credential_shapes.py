@@ -58,7 +58,7 @@ PREFIXED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.(eyJ[A-Za-z0-9_-]{2,})\.[A-Za-z0-9_-]*")
-URL_LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^\s/:@\"']*):([^\s/@\"']+)@")
+URL_LOGIN = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://([^\s/:@\"']*):([^\s/@\"']+)@")
 CONNECTION_PASSWORD = re.compile(
     r"(?i)(?:^|[;\s\"'])(?:password|pwd|accountkey|sharedaccesskey|client_secret)\s*=\s*(\"[^\"]+\"|[^;\s\"']+)"
 )
@@ -217,11 +217,10 @@ PLACEHOLDER = re.compile(
     rf"|^{KNOWN_START}[-_]+(?:your|my|xx|\.\.|\*\*|test$|example|placeholder|dummy|fake)"
     rf"|^{KNOWN_START}[-_]?(?:[xX]+|\*+|\.+|0+|…)[-_.xX*0…]*$"
     r"|(?-i:^[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET|PASSWORD|VALUE)$)"
-    r"|\.\.\.$|…$|\*{3,}|(?:[xX]{4,}[-_. ]?)+$",
+    r"|\.\.\.$|…$|\*{3,}|(?<!x)x{4,}(?:[-_. ]x{4,})*[-_. ]?$",
     re.IGNORECASE,
 )
 BRACKETED = re.compile(r"<[^<>\s=/\"'][^<>\"']*>|\[(?:your|insert|enter|api|my|path|token)[^\]]*\]", re.IGNORECASE)
-SAME_CHARACTER = re.compile(r"^[\W_]*([xX0*.•?#_-])\1*(?:[-_. /]?\1+)*[\W_]*$")
 PUBLIC_KEY = re.compile(
     r"^\s*(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-ssh-\S+)\s+AAAA|-----BEGIN (?:[A-Z]+ )*(?:PUBLIC KEY|CERTIFICATE)-----"
 )

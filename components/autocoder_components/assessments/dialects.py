@@ -10,7 +10,18 @@ from pathlib import PurePath
 from autocoder_components.assessments.clients import BY_ID, DIALECTS, Dialect
 from autocoder_components.assessments.document import Document, Key, Kind, Node
 
-__all__ = ["DIALECTS", "Container", "Dialect", "Member", "ServerView", "containers", "dialect_of", "servers", "view"]
+__all__ = [
+    "DIALECTS",
+    "Container",
+    "Dialect",
+    "Member",
+    "ServerView",
+    "containers",
+    "dialect_of",
+    "server_at",
+    "servers",
+    "view",
+]
 
 GENERIC = BY_ID["generic"]
 FALLBACK_CONTAINERS = (
@@ -121,6 +132,15 @@ def servers(document: Document, dialect: Dialect) -> tuple[ServerView, ...]:
         for container in containers(document, dialect)
         for key, node in _entries(container)
     )
+
+
+def server_at(document: Document, dialect: Dialect, pointer: str, line: int, column: int) -> ServerView | None:
+    """The server whose value has that pointer and whose name stands at that place; None when there is none."""
+    for container in containers(document, dialect):
+        for key, node in _entries(container):
+            if node.pointer == pointer and (key.line, key.column) == (line, column):
+                return view(key, node, dialect, container)
+    return None
 
 
 def _entries(container: Container) -> Iterator[Member]:

@@ -159,25 +159,19 @@ def _command(words: list[Word], launch: Launch, depth: int) -> None:
     """One simple command: find what it is by its first word."""
     if not words or depth > MAX_DEPTH:
         return
-    for index, word in enumerate(words):
-        if word.text in SEPARATORS and not word.whole:
-            _command(words[:index], launch, depth + 1)
-            _command(words[index + 1 :], launch, depth + 1)
-            return
+    cut = next((i for i, word in enumerate(words) if word.text in SEPARATORS and not word.whole), None)
+    if cut is not None:
+        _command(words[:cut], launch, depth + 1)
+        _command(words[cut + 1 :], launch, depth + 1)
+        return
     head, rest = words[0], words[1:]
     program = head.program
     launch.programs.append(head)
-    if program in PRIVILEGE:
-        launch.privileged_by.append(head)
-        _command(_after_flags(rest, {"-u", "-g", "-C", "-h", "-p", "-D"}), launch, depth + 1)
-    elif program == "env":
-        _command(_after_assignments(rest), launch, depth + 1)
-    elif program == "cmd":
-        _windows_shell(rest, launch, depth)
+    inner = _unwrapped(head, rest, launch)
+    if inner is not None:
+        _command(inner, launch, depth + 1)
     elif program in SHELLS | POWERSHELLS:
         _shell(head, rest, launch, depth)
-    elif program == "wsl":
-        _command(_after_flags(rest, {"-d", "--distribution", "--cd", "-u", "--user"}), launch, depth + 1)
     elif program in NPM_RUNNERS or _is_pair(program, rest, {"npm": "exec x", "pnpm": "dlx", "yarn": "dlx", "bun": "x"}):
         _npm(head, rest if program in NPM_RUNNERS else rest[1:], launch, depth)
     elif program in {"uvx", "pipx"} or _is_pair(program, rest, {"uv": "tool x run"}):
@@ -188,6 +182,20 @@ def _command(words: list[Word], launch: Launch, depth: int) -> None:
         _other_runner(program, rest, launch)
     else:
         _plain(head, rest, launch, depth)
+
+
+def _unwrapped(head: Word, rest: list[Word], launch: Launch) -> list[Word] | None:
+    """What a program that only starts another one starts; None when it is no such program."""
+    if head.program in PRIVILEGE:
+        launch.privileged_by.append(head)
+        return _after_flags(rest, {"-u", "-g", "-C", "-h", "-p", "-D"})
+    if head.program == "env":
+        return _after_assignments(rest)
+    if head.program == "cmd":
+        return _after_windows_shell(rest)
+    if head.program == "wsl":
+        return _after_flags(rest, {"-d", "--distribution", "--cd", "-u", "--user"})
+    return None
 
 
 def _is_pair(program: str, rest: list[Word], pairs: dict[str, str]) -> bool:
@@ -212,14 +220,10 @@ def _after_assignments(words: list[Word]) -> list[Word]:
     return words[at:]
 
 
-def _windows_shell(rest: list[Word], launch: Launch, depth: int) -> None:
-    index = next((i for i, word in enumerate(rest) if word.text.lower() in {"/c", "/k", "-c"}), None)
-    if index is None:
-        return
+def _after_windows_shell(rest: list[Word]) -> list[Word]:
+    index = next((i for i, word in enumerate(rest) if word.text.lower() in {"/c", "/k", "-c"}), len(rest))
     inner = rest[index + 1 :]
-    if len(inner) == 1 and " " in inner[0].text:
-        inner = split(inner[0])
-    _command(inner, launch, depth + 1)
+    return split(inner[0]) if len(inner) == 1 and " " in inner[0].text else inner
 
 
 def _shell(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+MAX_TEXT = 4096
+
+
 class Kind(StrEnum):
     """The six JSON types."""
 
@@ -50,8 +53,11 @@ class Node:
 
     @property
     def text(self) -> str | None:
-        """The string this node is, or None when it is something else."""
-        return self.scalar if self.kind is Kind.STRING and isinstance(self.scalar, str) else None
+        """The string this node is, at most its first 4096 characters; None when it is something else.
+
+        The bound keeps the time of the rules' expressions bounded; no setting of a client is that long.
+        """
+        return self.scalar[:MAX_TEXT] if isinstance(self.scalar, str) else None
 
     def get(self, name: str) -> Node | None:
         """The member called `name`, the last of several (as every client reads it); None when there is none."""

@@ -26,7 +26,7 @@ class Reference:
     pinning: Pinning
 
 
-EXACT_VERSION = re.compile(r"^[=v]?\d+\.\d+(?:\.\d+)*(?:[-+.]?[0-9A-Za-z][0-9A-Za-z.+-]*)?$")
+EXACT_VERSION = re.compile(r"^[=v]?\d+\.\d+(?:[-+.]?[0-9A-Za-z][0-9A-Za-z.+-]*)?$")
 RANGE_VERSION = re.compile(r"^[\^~<>=*!]|^\d+(?:\.\d+)?$|^\d+(?:\.\d+)*\.[xX*]$|[\s|,*]")
 NPM = re.compile(r"^(?P<name>(?:@[a-z0-9~._-]+/)?[a-z0-9~_][a-z0-9~._-]*)(?:@(?P<version>[^\s@/]+))?$", re.IGNORECASE)
 PYPI = re.compile(

@@ -44,7 +44,6 @@ from autocoder_components.assessments.credential_shapes import (
     QUALIFIERS,
     QUERY,
     REFERENCE,
-    SAME_CHARACTER,
     SECRET_WORDS,
     STRONG_DUMMY,
     TOKEN,
@@ -82,9 +81,17 @@ def is_placeholder(text: str) -> bool:
         value = authorization[2].strip()
     if not value:
         return False
-    if value.lower() in DUMMY or BRACKETED.search(value) or (len(value) > 2 and SAME_CHARACTER.match(value)):
+    if value.lower() in DUMMY or BRACKETED.search(value) or _is_one_character(value):
         return True
     return bool(PLACEHOLDER.search(value))
+
+
+def _is_one_character(value: str) -> bool:
+    """Whether the text is one filler over and over (`xxxx-xxxx`, `****`, `000000`)."""
+    if len(value) < 3:
+        return False
+    letters = {character.lower() for character in value if character not in "-_. /"}
+    return letters <= {"x"} or letters <= {"0"} or letters <= set("*•?#")
 
 
 def has_placeholder_login(text: str) -> bool:

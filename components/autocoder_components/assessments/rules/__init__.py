@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autocoder_components.assessments.clients import BY_ID
-from autocoder_components.assessments.dialects import GENERIC, containers, servers
-from autocoder_components.assessments.discover import shown_text
+from autocoder_components.assessments.dialects import GENERIC, containers, server_at, servers
 from autocoder_components.assessments.document import Document
 from autocoder_components.assessments.launch import analyse
 from autocoder_components.assessments.model import Finding, RuleInfo, Target
@@ -50,13 +49,8 @@ def _apply(
     themes: tuple[Theme, ...], target: Target, document: Document, options: RuleOptions | None
 ) -> tuple[Finding, ...]:
     dialect = BY_ID.get(target.dialect, GENERIC)
-    source = FileContext(
-        target,
-        document,
-        options or RuleOptions(),
-        containers(document, dialect),
-        servers(document, dialect),
-    )
+    of_file = servers(document, dialect) if target.server is None else ()
+    source = FileContext(target, document, options or RuleOptions(), containers(document, dialect), of_file)
     unique: dict[str, Finding] = {}
     for finding in _found(themes, source):
         unique.setdefault(finding.fingerprint, finding)
@@ -73,11 +67,10 @@ def _found(themes: tuple[Theme, ...], source: FileContext) -> Iterator[Finding]:
                 yield from file_rule(source)
         return
     place = source.target.place
-    for server in source.servers:
-        here = (shown_text(server.node.pointer), server.key.line, server.key.column)
-        if here != (place.pointer, place.line, place.column):
-            continue
-        context = ServerContext(source, server, analyse(server.argv))
-        for theme in themes:
-            for server_rule in theme.server_rules:
-                yield from server_rule(context)
+    server = server_at(source.document, source.dialect, place.pointer, place.line, place.column)
+    if server is None:
+        return
+    context = ServerContext(source, server, analyse(server.argv))
+    for theme in themes:
+        for server_rule in theme.server_rules:
+            yield from server_rule(context)

@@ -226,18 +226,12 @@ def hidden_text(context: FileContext) -> Iterator[Finding]:
     for server in context.servers:
         for node in server.node.walk():
             keys = " ".join(key.text for key, _ in node.members)
-            if (match := INVISIBLE.search(node.text or "")) or (match := INVISIBLE.search(keys)):
-                if _joins_emoji(match):
-                    continue
+            match = INVISIBLE.search(node.text or "") or INVISIBLE.search(keys)
+            if match is not None and not _joins_emoji(match):
                 name = unicodedata.name(match.group(), f"U+{ord(match.group()):04X}")
                 yield found(context, HIDDEN_TEXT, node, f"An invisible character ({name}) in {quote(server.name)}")
-            if (
-                node.text
-                and len(node.text) > 20
-                and node.pointer.endswith(("/description", "/instructions", "/prompt"))
-            ):
-                if ORDERS.search(node.text):
-                    yield found(context, INSTRUCTIONS, node, "The description gives orders to the model")
+            if node.pointer.endswith(("/description", "/instructions", "/prompt")) and ORDERS.search(node.text or ""):
+                yield found(context, INSTRUCTIONS, node, "The description gives orders to the model")
 
 
 def _joins_emoji(match: re.Match[str]) -> bool:

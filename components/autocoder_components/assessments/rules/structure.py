@@ -160,7 +160,7 @@ def unknown_server_keys(context: ServerContext) -> Iterator[Finding]:
     for key, value in server.node.members:
         if key.text in dialect.keys or (key.text in REMOTE_KEYS and not dialect.remote):
             continue
-        meant = get_close_matches(key.text, known - {key.text}, n=1, cutoff=0.8)
+        meant = get_close_matches(key.text[:40], known - {key.text}, n=1, cutoff=0.8)
         if key.text in EVERY_SERVER_KEY and key.text not in ANNOTATIONS and not _is_inline_tools(key, value):
             if dialect.keys and not _says_nothing(value):
                 elsewhere.append((key, value))

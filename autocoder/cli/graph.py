@@ -13,7 +13,7 @@ from autocoder.drawing import FORMATS, draw
 
 
 @click.command("graph")
-@click.argument("pipeline")
+@click.argument("pipeline", type=click.Path(allow_dash=True))
 @click.option(
     "--format",
     "form",

@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from autocoder import __version__
 from autocoder.cli.options import common_options
@@ -75,6 +76,13 @@ class LazyGroup(click.Group):
             cure = did_you_mean(name, self.list_commands(ctx), plural="commands")
             raise click.UsageError(f"there is no command {name!r}; {cure}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click does it, but from the table."""
+        helps = {name: text for name, (_, text) in COMMANDS.items()}
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=helps.get(name)) for name in names]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """As click does it, but from the table: nothing is imported for a list."""

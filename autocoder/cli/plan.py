@@ -11,7 +11,7 @@ from autocoder.plan import plan_of
 
 
 @click.command("plan")
-@click.argument("pipeline")
+@click.argument("pipeline", type=click.Path(allow_dash=True))
 @pipeline_options
 @json_option
 @common_options

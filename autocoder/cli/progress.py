@@ -84,7 +84,8 @@ def detail_of(summary: RunSummary) -> str:
 
 def is_live() -> bool:
     """Whether stderr is a terminal on which a line can be drawn again and again."""
-    return Console(stderr=True).is_terminal and not Console(stderr=True).is_dumb_terminal
+    console = Console(stderr=True)
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 @contextmanager
@@ -94,14 +95,14 @@ def live_line() -> Iterator[Shown]:
     What others print meanwhile goes above it: stderr always, stdout only where it is the terminal too (it would end up on
     stderr otherwise, and data must not).
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     with Live(
         console=console, transient=True, auto_refresh=False, redirect_stderr=True, redirect_stdout=sys.stdout.isatty()
     ) as live:
 
         def show(line: str, detail: str) -> None:
-            text = Text(line, style="bold", no_wrap=True, overflow="ellipsis")
-            live.update(Text("\n").join([text, Text(detail, style="dim")]), refresh=True)
+            text = Text.assemble((line, "bold"), "\n", (detail, "dim"), no_wrap=True, overflow="ellipsis")
+            live.update(text, refresh=True)
 
         yield show
 

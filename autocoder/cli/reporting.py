@@ -86,6 +86,9 @@ def report(error: Exception, state: State) -> int:
     code = 1
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message())
+        return error.exit_code
     if isinstance(error, click.ClickException):
         code, message = error.exit_code, _click_message(error)
     elif isinstance(error, AutocoderError):

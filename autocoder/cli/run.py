@@ -16,7 +16,7 @@ from autocoder.summary import RunSummary
 
 
 @click.command("run")
-@click.argument("pipeline")
+@click.argument("pipeline", type=click.Path(allow_dash=True))
 @pipeline_options
 @click.option(
     "--database",

@@ -15,7 +15,7 @@ INVALID = ConfigurationError.exit_code
 
 
 @click.command("validate")
-@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINE...")
+@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINE...", type=click.Path(allow_dash=True))
 @pipeline_options
 @json_option
 @common_options

@@ -69,7 +69,7 @@ class SinkUnit(Unit):
         if isinstance(error, OSError | UnreachableError) and not self.node.on_error_declared:
             raise self.failures.stopped(
                 self.node, port, batch[0].payload if self.traced else batch[0], error, hook="write"
-            ) from error from error
+            ) from error
         attempt = 1
         while (delay := self.failures.delay(self.node, error, attempt)) is not None:
             yield anyio.sleep(delay)

@@ -163,7 +163,7 @@ def answers(finding: Finding, fact: Fact, document: Document) -> bool:
     # A fact may name the flag and the finding the value, or the fact one entry of a list and the finding the list.
     first, last = lines_of(document, fact.pointer)
     near = below(finding.place.pointer, fact.pointer.rpartition("/")[0]) and first <= finding.place.line <= last
-    return near or (finding.rule in {"AC-701"} and below(fact.pointer, finding.place.pointer))
+    return near or (finding.rule == "AC-701" and below(fact.pointer, finding.place.pointer))
 
 
 def alarms(finding: Finding, fact: Fact) -> bool:

@@ -80,7 +80,7 @@ class ServerView:
 
 
 def dialect_of(path: str) -> tuple[Dialect, ...]:
-    """The dialects whose clients would read a file of that path, the most specific location first; never empty.
+    """The dialects whose clients would read a file of that path, of the most specific location only; never empty.
 
     Two clients may share a place (`.mcp.json` is Claude Code's and Visual Studio's); the key in the file decides.
     """
@@ -93,8 +93,10 @@ def dialect_of(path: str) -> tuple[Dialect, ...]:
             if len(tail) == len(wanted) and all(map(fnmatchcase, tail, wanted)):
                 ranked.append((-len(wanted), order, dialect))
     found: dict[str, Dialect] = {}
-    for _, _, dialect in sorted(ranked, key=lambda entry: entry[:2]):
-        found.setdefault(dialect.id, dialect)
+    ranked.sort(key=lambda entry: entry[:2])
+    for length, _, dialect in ranked:
+        if length == ranked[0][0]:
+            found.setdefault(dialect.id, dialect)
     return tuple(found.values()) or (GENERIC,)
 
 

@@ -254,6 +254,8 @@ def paths(context: ServerContext) -> Iterator[Finding]:
 
 def _names_a_machine(path: str) -> bool:
     """Whether another machine of the same kind is unlikely to have the path (/opt/homebrew is everyone's)."""
+    if re.match(r"(?i)^[A-Z]:[\\/]+(?:Program Files|Windows)", path):
+        return False
     return is_personal(path) or not re.match(r"^/(?:opt|usr/local|app|workspaces?|data|Applications|Library)/", path)
 
 

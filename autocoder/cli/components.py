@@ -25,9 +25,9 @@ from autocoder.schema import FieldSchema
 @common_options
 @click.pass_context
 def command(ctx: click.Context, name: str | None) -> None:
-    """List the installed components, or explain one (NAME, such as files.ReadLines).
+    """List the installed components, or explain one.
 
-    Packs that cannot be imported are told on stderr.
+    NAME is one such as files.ReadLines. Packs that cannot be imported are told on stderr.
     """
     registry = Registry.installed()
     as_json = ctx.ensure_object(State).json
@@ -88,11 +88,11 @@ def explained(name: str, kind: type[Component]) -> dict[str, Any]:
 def _explanation(name: str, kind: type[Component]) -> Iterator[str]:
     data = explained(name, kind)
     yield f"{name}  {data['kind']}, {data['module']}"
-    for way in ("ins", "outs"):
-        for port, hint in data[way].items():
-            yield f"  {way[:-1].ljust(3)} {port}: {hint}" if port != way[:-1] else f"  {way[:-1].ljust(3)} {hint}"
-    if (not data["ins"] and not data["outs"]) or _decides_ports(kind):
-        yield "  its other ports follow from its fields"
+    for way in ("in", "out"):
+        for port, hint in data[f"{way}s"].items():
+            yield f"  {way.ljust(3)} {hint}" if port == way else f"  {way.ljust(3)} {port}: {hint}"
+        if data["ports_by_fields"] and way == _WAY_BY_FIELDS[kind.kind]:
+            yield f"  {way.ljust(3)} as its fields say"
     if data["fields"]:
         yield ""
         yield "fields (with:)"
@@ -102,8 +102,11 @@ def _explanation(name: str, kind: type[Component]) -> Iterator[str]:
     yield data["documentation"]
 
 
+_WAY_BY_FIELDS: Final = {"merger": "in", "splitter": "out"}
+
+
 def _decides_ports(kind: type[Component]) -> bool:
-    """Whether ports of a component follow from its configuration."""
+    """Whether the ports of a component follow from its configuration."""
     if kind.kind == "merger":
         return is_overridden(kind, Merger, "inputs")
     return kind.kind == "splitter" and is_overridden(kind, Splitter, "outputs")

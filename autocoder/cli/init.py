@@ -22,10 +22,10 @@ from autocoder.registry import Registry
 @click.option("--name", help="The name of the project and of its pipeline (default: that of the folder).")
 @common_options
 def command(folder: Path, name: str | None) -> None:
-    """Create a project that runs, in FOLDER (default: the working folder).
+    """Create a project that runs.
 
-    A pipeline, a component of your own with a test, an input file, settings, and a schema for the editor. Files that are
-    there already are never overwritten.
+    In FOLDER (default: the working folder) come a pipeline, a component of your own with a test, an input file, settings,
+    and a schema for the editor. Files that are there already are never overwritten.
     """
     chosen = _name_of(folder) if name is None else name
     if not NAME.fullmatch(chosen):

@@ -351,6 +351,7 @@ FS = ["-y", "@modelcontextprotocol/server-filesystem@1.0.0"]
         ({"command": "npx", "args": [*FS, "/"]}, "AC-523", "/args/2"),
         ({"command": "npx", "args": [*FS, "D:\\"]}, "AC-523", "/args/2"),
         ({"command": "python", "args": ["x.py", "--allowed-dir", "/"]}, "AC-523", "/args/2"),
+        ({"command": "docker", "args": ["run", "-v", "/home/ada/Desktop:/d", "mcp/filesystem:1"]}, "AC-521", "/args/2"),
         ({"command": "x", "env": {"WORKSPACE_DIR": "/home/ada"}}, "AC-522", "/env/WORKSPACE_DIR"),
         ({"url": "http://x.example/mcp"}, "AC-601", "/url"),
         ({"url": "http://192.168.1.9:8080/mcp"}, "AC-601", "/url"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autocoder_components.assessments.document import Node
+from autocoder_components.assessments.launch import mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import HERE, breadth
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
@@ -202,7 +203,9 @@ def network(context: ServerContext) -> Iterator[Finding]:
         number = _address(address.host)
         shown = quote(address.host)
         if address.scheme in {"http", "ws"} and not LOOPBACK.match(address.host):
-            inside = (number is not None and number.is_private) or "." not in address.host
+            inside = (number is not None and number.is_private) or re.search(
+                r"^[^.]*$|\.(?:local|lan|home|internal|home\.arpa)$", address.host
+            )
             severity = Severity.LOW if not address.is_server and inside else Severity.HIGH if not inside else None
             yield found(
                 context,
@@ -315,6 +318,11 @@ def folders(context: ServerContext) -> Iterator[Finding]:
         if width is not None:
             seen.add(word.node.start)
             yield _folder(context, word.node, text, width)
+    for run in context.launch.containers if is_file_server else ():
+        for option in run.options:
+            source = mounted(option)[0]
+            if source and breadth(source) == "broad":  # the root and the home are sensitive mounts for any server
+                yield _folder(context, option.value_word.node, source, "broad")
     for key, value in context.server.env:
         if value.text and FOLDER_VARIABLE.search(key.text):
             width = breadth(value.text)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import anyio
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from autocoder.errors import UnreachableError, UsageError, describe
@@ -51,13 +51,21 @@ def parse_url(url: str) -> sa.URL:
 class Database:
     """An open database. `url` is shown without its password."""
 
-    def __init__(self, url: sa.URL, engine: AsyncEngine) -> None:
+    def __init__(self, url: sa.URL, engine: AsyncEngine, reader: AsyncEngine) -> None:
         self.url = url.render_as_string(hide_password=True)
         self.engine = engine
+        self.path = url.database if engine.dialect.name == "sqlite" else None
+        self._reader = reader
 
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for short reads, which on SQLite never waits for the writer."""
+        async with self._reader.connect() as connection:
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -78,31 +86,37 @@ class Database:
 async def open_database(url: str) -> AsyncIterator[Database]:
     """Open a database for the length of a block; raises UnreachableError, naming the database, where that fails."""
     parsed = parse_url(url)
-    options: dict[str, Any] = {}
-    if parsed.drivername.startswith("sqlite"):
-        _make_folder(Path(str(parsed.database)))
-        options["pool_size"], options["max_overflow"] = 1, 0
-    else:
-        options["connect_args"] = {"timeout": CONNECT_SECONDS}
-    engine = create_async_engine(parsed, **options)
-    if parsed.drivername.startswith("sqlite"):
-        sa.event.listen(engine.sync_engine, "connect", _configure_sqlite)
-        sa.event.listen(engine.sync_engine, "begin", _begin_immediate)
-    database = Database(parsed, engine)
+    engine, reader = _engines(parsed)
+    database = Database(parsed, engine, reader)
     try:
         try:
             async with engine.connect() as connection:
                 await connection.execute(sa.text("SELECT 1"))
-        except (DBAPIError, OperationalError, sqlite3.Error, OSError) as error:
-            cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        except (DBAPIError, sqlite3.Error, OSError) as error:
             raise UnreachableError(
-                f"the database {database.url} cannot be opened: {describe(cause)}; "
+                f"the database {database.url} cannot be opened: {database_said(error)}; "
                 f"check the address and the permissions, or give another with --database"
             ) from error
         yield database
     finally:
         with anyio.CancelScope(shield=True):
             await engine.dispose()
+            if reader is not engine:
+                await reader.dispose()
+
+
+def _engines(url: sa.URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine that writes and the one that reads: on SQLite one writer connection and separate readers."""
+    if not url.drivername.startswith("sqlite"):
+        engine = create_async_engine(url, connect_args={"timeout": CONNECT_SECONDS}, hide_parameters=True)
+        return engine, engine
+    _make_folder(Path(str(url.database)))
+    writer = create_async_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
+    sa.event.listen(writer.sync_engine, "connect", _configure_sqlite)
+    sa.event.listen(writer.sync_engine, "begin", _begin_immediate)
+    reader = create_async_engine(url, pool_size=2, hide_parameters=True)
+    sa.event.listen(reader.sync_engine, "connect", _configure_sqlite_reader)
+    return writer, reader
 
 
 def database_said(error: BaseException) -> str:
@@ -130,6 +144,14 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
     ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _configure_sqlite_reader(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "query_only=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Generic, Self, overload
@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 from autocoder.compile import compile_graph
 from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
 from autocoder.contract import IN, OUT
-from autocoder.database import Database, database_said, open_database
+from autocoder.database import Database, open_database
 from autocoder.declaration import (
     ChannelOptions,
     CommitPolicy,
@@ -29,7 +29,6 @@ from autocoder.declaration import (
 from autocoder.errors import (
     ConfigurationError,
     ForcedStop,
-    PipelineError,
     Place,
     Problem,
     UsageError,
@@ -41,8 +40,11 @@ from autocoder.masking import Redactor
 from autocoder.port import Out
 from autocoder.registry import Registry
 from autocoder.runtime.failures import DeadLetter
-from autocoder.runtime.region import Epoch
-from autocoder.runtime.run import Run
+from autocoder.runtime.keeping import Kept, Unkept
+from autocoder.runtime.run import Keeper, Run
+from autocoder.store.ownership import owning
+from autocoder.store.schema import prepare
+from autocoder.store.store import Store
 from autocoder.summary import RunSummary
 
 T = TypeVar("T")
@@ -240,31 +242,44 @@ class Pipeline:
             raise ConfigurationError(problems)
         return graph
 
-    def run(self, *, database: str | None = None) -> RunSummary:
+    def run(self, *, database: str | None = None, restart: bool = False) -> RunSummary:
         """Run to the end and return a summary; raises what stopped the pipeline. Not for use inside an event loop."""
-        return anyio.run(lambda: self.run_async(database=database))
+        return anyio.run(lambda: self.run_async(database=database, restart=restart))
 
     async def run_async(
         self,
         *,
         database: str | None = None,
+        keep: bool = True,
+        wait: bool = False,
+        restart: bool = False,
         signals: bool = False,
         on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
     ) -> RunSummary:
         """As `run`, inside a running event loop.
 
-        Without `database` (an SQLAlchemy URL without the driver) nothing is kept. With `signals` (main thread only) the
-        first SIGTERM or SIGINT drains the pipeline and the second stops it by force, raising ForcedStop.
+        With `database` (an SQLAlchemy URL without the driver) everything is kept there: positions, state, durable channels,
+        dead letters; a run goes on where the last one stopped. One instance owns the pipeline at a time: another raises
+        OwnedElsewhereError, or with `wait` waits. `restart` forgets the positions first. With `keep=False` the database
+        only takes the rows of sinks, and without one nothing is kept at all.
+
+        With `signals` (main thread only) the first SIGTERM or SIGINT drains the pipeline and the second stops it by force,
+        raising ForcedStop.
         """
         if self._run is not None:
             raise UsageError(f"pipeline {self.name!r} is running already; build another one to run it twice at once")
         graph = self.compile()
-        _refuse_unsupported(graph, database)
+        _refuse_unkept(graph, database, keep=keep)
+        redactor = Redactor(graph.secrets)
         async with AsyncExitStack() as stack:
             opened = await stack.enter_async_context(open_database(database)) if database is not None else None
-            self._run = Run(
-                graph, commit=_committer(graph, opened), redactor=Redactor(graph.secrets), on_dead_letter=on_dead_letter
-            )
+            if opened is not None and keep:
+                keeper: Keeper = await stack.enter_async_context(
+                    _keeping(graph, opened, redactor, wait=wait, restart=restart)
+                )
+            else:
+                keeper = Unkept(graph, opened)
+            self._run = Run(graph, keeper=keeper, redactor=redactor, on_dead_letter=on_dead_letter)
             try:
                 return await (_with_signals(self._run) if signals else self._run())
             finally:
@@ -296,22 +311,20 @@ def _outlets(given: Any) -> Iterable[Outlet[Any]]:
     return (given,) if isinstance(given, Outlet) else given
 
 
-def _refuse_unsupported(graph: Graph, database: str | None) -> None:
+def _refuse_unkept(graph: Graph, database: str | None, *, keep: bool) -> None:
+    """What needs a store, or at least a database, in a run that has none."""
+    cure = "run it with --database sqlite:///FILE (in Python: run(database=...))"
     problems = [
-        Problem(
-            edge.place,
-            f"the channel {edge} is durable",
-            cure="durable channels are not available yet; leave `durable` out",
-        )
+        Problem(edge.place, f"the channel {edge} is durable, and this run keeps nothing", cure=cure)
         for edge in graph.edges
-        if edge.options.durable
+        if edge.options.durable and (database is None or not keep)
     ]
     if database is None:
         problems += [
             Problem(
                 node.place,
                 f"sink {node.name!r} writes to the pipeline's own database, and this run has none",
-                cure="run it with --database sqlite:///FILE (in Python: run(database=...))",
+                cure=cure,
             )
             for node in graph.nodes.values()
             if node.needs_database
@@ -320,18 +333,17 @@ def _refuse_unsupported(graph: Graph, database: str | None) -> None:
         raise ConfigurationError(problems)
 
 
-def _committer(graph: Graph, database: Database | None) -> Callable[[Epoch], Awaitable[None]]:
-    async def commit(epoch: Epoch) -> None:
-        if database is None or not epoch.statements:
-            return
-        async with database.transaction() as connection:
-            for name, statement in epoch.statements:
-                try:
-                    await connection.execute(statement.statement, list(statement.rows) or None)
-                except Exception as error:
-                    raise PipelineError(graph.name, name, "write", database_said(error)) from error
-
-    return commit
+@asynccontextmanager
+async def _keeping(
+    graph: Graph, database: Database, redactor: Redactor, *, wait: bool, restart: bool
+) -> AsyncIterator[Keeper]:
+    """Own the pipeline in this database for the length of a block, and keep there what it does."""
+    await prepare(database)
+    async with owning(database, graph.name, [region.name for region in graph.regions], wait=wait) as ownership:
+        store = Store(database, graph.name)
+        if restart:
+            await store.forget_positions()
+        yield Kept(graph, store, ownership, redactor)
 
 
 async def _with_signals(run: Run) -> RunSummary:

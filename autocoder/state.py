@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Any, Final, Generic, Self, overload
 
@@ -23,7 +23,7 @@ _ATOMS: Final = (int, float, str, bytes, bool, type(None), complex)
 class Cell(Generic[T]):
     """The state of one component under one name: values by key, and what the message at hand changed."""
 
-    __slots__ = ("_default", "_touched", "_undo", "_values", "key", "type")
+    __slots__ = ("_absent", "_default", "_touched", "_undo", "_values", "key", "type")
 
     def __init__(self, type: type[T] | Any, default: Callable[[], T]) -> None:
         self.type = type
@@ -32,6 +32,7 @@ class Cell(Generic[T]):
         self._values: dict[str, Any] = {}
         self._undo: dict[str, Any] = {}
         self._touched: set[str] = set()
+        self._absent: set[str] = set()
 
     @property
     def value(self) -> T:
@@ -63,6 +64,7 @@ class Cell(Generic[T]):
         if self.key not in self._undo:
             self._undo[self.key] = self._values.get(self.key, _MISSING)
         self._values.pop(self.key, None)
+        self._absent.add(self.key)
         self._touched.add(self.key)
 
     def keys(self) -> list[str]:
@@ -80,6 +82,7 @@ class Cell(Generic[T]):
         for key, value in self._undo.items():
             if value is _MISSING:
                 self._values.pop(key, None)
+                self._absent.add(key)
             else:
                 self._values[key] = value
         self._undo.clear()
@@ -89,6 +92,25 @@ class Cell(Generic[T]):
         self._values.clear()
         self._undo.clear()
         self._touched.clear()
+        self._absent.clear()
+
+    def knows(self, key: str) -> bool:
+        """Whether the value of a key is in memory, or known not to be stored."""
+        return key in self._values or key in self._absent
+
+    def preload(self, found: dict[str, Any], asked: Iterable[str]) -> None:
+        """Take values from the store; what is in memory already is newer and stays."""
+        for key, value in found.items():
+            if key not in self._absent:  # cleared, and not yet committed
+                self._values.setdefault(key, value)
+        self._absent.update(key for key in asked if key not in self._values)
+
+    def keep_only(self, most: int, recent: set[str]) -> None:
+        """Drop from memory what is stored and was not touched lately, where there is more than `most`."""
+        if len(self._values) > most:
+            self._values = {key: value for key, value in self._values.items() if key in recent or key == ""}
+        if len(self._absent) > most:
+            self._absent = {key for key in self._absent if key in recent}
 
     def take_changes(self) -> dict[str, Any]:
         """What changed since the last call, by key; `MISSING` values were cleared. Called where a barrier passes."""

@@ -15,8 +15,11 @@ from anyio.abc import TaskGroup
 
 from autocoder.message import Barrier, End
 from autocoder.runtime.channel import Intake, PortEnd
-from autocoder.runtime.stage import Epochs, Stage, drive
+from autocoder.runtime.parking import Entry
+from autocoder.runtime.region import Region
+from autocoder.runtime.stage import Stage, drive
 from autocoder.runtime.unit import CHUNK, Worker
+from autocoder.store.epoch import Reference
 
 Result = Sequence[Any] | Exception
 Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
@@ -25,11 +28,14 @@ Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
 class Slot:
     """Messages given to one call, and once it returned what each of them gave."""
 
-    __slots__ = ("done", "given", "items", "port")
+    __slots__ = ("attempts", "done", "failed", "given", "items", "port", "references")
 
-    def __init__(self, port: str, items: list[Any]) -> None:
+    def __init__(self, port: str, items: list[Any], attempts: int = 0, reference: Reference | None = None) -> None:
         self.port = port
         self.items = items
+        self.attempts = attempts
+        self.references: list[Reference | None] = [reference] * len(items)
+        self.failed: set[int] = set()
         self.given: list[Any] = []
         self.done = False
 
@@ -44,18 +50,20 @@ class PoolStage(Stage):
     head: Worker
 
     def __init__(
-        self, head: Worker, intake: Intake, epochs: Epochs, attempt: Attempt, *, slot_size: int | None
+        self, head: Worker, intake: Intake, region: Region, attempt: Attempt, *, slot_size: int | None
     ) -> None:
-        super().__init__(head, intake, epochs)
+        super().__init__(head, intake, region)
         self._attempt = attempt
         self._slot_size = slot_size or 1
         self._adapts = slot_size is None
         self._callers = head.node.concurrency
         self._ordered = head.node.ordered
         self._slots: deque[Slot] = deque()
+        self._live: dict[Slot, None] = {}
         self._todo: deque[Slot] = deque()
         self._finished: deque[Slot] = deque()
         self._markers: deque[Barrier | PortEnd | End] = deque()
+        self._behind: deque[Entry] = deque()
         self._idle: list[anyio.Event] = []
         self._started = 0
         self._emit = anyio.Event()
@@ -66,24 +74,47 @@ class PoolStage(Stage):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._emit_all, tasks)
             while True:
-                work = await self.intake.take()
-                if isinstance(work, Barrier | PortEnd | End):
+                parked = self.waiting.take_due()
+                if parked is not None:
+                    self.resumed += 1
+                    await self._resume(tasks, parked)
+                    continue
+                work = self.intake.take_nowait()
+                if work is None or (
+                    isinstance(work, End) and not self.region.draining and (self.waiting or self._count)
+                ):
+                    # Calls in flight may still fail and be parked: the end is met when neither is left.
+                    with anyio.move_on_after(self.waiting.seconds()):
+                        await self.intake.wait()
+                elif isinstance(work, Barrier | PortEnd | End):
                     self._markers.append(work)
                     self._emit.set()
                     if isinstance(work, End):
                         break
-                    continue
-                port, batch = work
-                self.head.taken += len(batch)
-                at = 0
-                while at < len(batch):
-                    await self._room_for_slot()
-                    slot = Slot(port, batch[at : at + self._slot_size])
-                    at += len(slot.items)
-                    self._give(tasks, slot)
+                else:
+                    await self._give_all(tasks, *work)
+
+    async def _give_all(self, tasks: TaskGroup, port: str, batch: list[Any]) -> None:
+        self.head.taken += len(batch)
+        at = 0
+        while at < len(batch):
+            await self._room_for_slot()
+            slot = Slot(port, batch[at : at + self._slot_size])
+            at += len(slot.items)
+            self._give(tasks, slot)
+
+    async def _resume(self, tasks: TaskGroup, parked: Entry) -> None:
+        """A parked message: of the head into a slot of its own, of a unit behind it directly, between two emissions."""
+        if parked.unit is self.head:
+            await self._room_for_slot()
+            self._give(tasks, Slot(parked.port, [self.head.item_of(parked)], parked.attempts, parked.reference))
+        else:
+            self._behind.append(parked)
+            self._emit.set()
 
     def _give(self, tasks: TaskGroup, slot: Slot) -> None:
         self._count += 1
+        self._live[slot] = None
         if self._ordered:
             self._slots.append(slot)
         self._todo.append(slot)
@@ -110,10 +141,15 @@ class PoolStage(Stage):
             results = await self._attempt(slot.port, slot.items)
             if self._adapts:
                 self._adapt(anyio.current_time() - started, len(slot.items))
-            for item, result in zip(slot.items, results, strict=True):
-                slot.given.extend(
-                    await self._recover(slot.port, item, result) if isinstance(result, Exception) else result
-                )
+            for number, (item, result) in enumerate(zip(slot.items, results, strict=True)):
+                if not isinstance(result, Exception):
+                    slot.given.extend(result)
+                elif self.head.parking is None:
+                    slot.given.extend(await self._recover(slot.port, item, result))
+                else:
+                    self.head.failed(slot.port, item, result, slot.attempts + 1, slot.references[number])
+                    slot.references[number] = None  # the row is the failure's now
+                    slot.failed.add(number)
             slot.done = True
             if not self._ordered:
                 self._finished.append(slot)
@@ -145,9 +181,13 @@ class PoolStage(Stage):
             out = self._take_finished()
             if out:
                 await drive(self.head.emit(out))
-            elif self._markers and (isinstance(self._markers[0], Barrier) or not self._count):
+            elif self._behind:
+                parked = self._behind.popleft()
+                await drive(parked.unit.resume(parked))
+            elif self._markers and (not self._count or (isinstance(self._markers[0], Barrier) and not self.head.cells)):
                 marker = self._markers.popleft()
                 if isinstance(marker, Barrier):
+                    self._park_in_flight()
                     await self.meet(marker)
                 elif isinstance(marker, PortEnd):
                     await drive(self.head.ended(marker.port))
@@ -164,12 +204,38 @@ class PoolStage(Stage):
         before = self._count
         if self._ordered:
             while self._slots and self._slots[0].done:
-                out.extend(self._slots.popleft().given)
-                self._count -= 1
+                out.extend(self._leave(self._slots.popleft()))
         else:
             while self._finished:
-                out.extend(self._finished.popleft().given)
-                self._count -= 1
+                out.extend(self._leave(self._finished.popleft()))
         if self._count < before:
             self._free.set()
+            self.intake.wake()
         return out
+
+    def _leave(self, slot: Slot) -> list[Any]:
+        """A slot's messages leave the component: rows that stood for them in flight are completed."""
+        self._count -= 1
+        del self._live[slot]
+        if self.head.parking is not None:
+            for reference in slot.references:
+                if reference is not None:
+                    self.head.parking.done(reference, slot.port)
+        return slot.given
+
+    def _park_in_flight(self) -> None:
+        """At a barrier: what has not left becomes rows, given again after a crash. Each once, until it leaves.
+
+        A call that returned, but whose results wait behind a slower one, has not left either.
+        """
+        parking = self.head.parking
+        if parking is None:
+            return
+        for slot in self._live:
+            for number, item in enumerate(slot.items):
+                if slot.references[number] is None and number not in slot.failed:
+                    payload = item.payload if self.head.traced else item
+                    reference = parking.reference(slot.port, payload)
+                    slot.references[number] = parking.park(
+                        slot.port, payload, "processing", attempts=slot.attempts, reference=reference
+                    )

@@ -1,12 +1,12 @@
 """The epochs of one region: when a barrier starts, what every stage hands in at it, and the one commit that follows.
 
 Progress, state and output are never saved by separate writes: a commit gets all of an epoch at once, and everything that
-is published (acknowledgements, the next barrier) waits until it returned.
+is published (acknowledgements, the wake-up of the next region) waits until it returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,60 +14,91 @@ import anyio
 
 from autocoder.declaration import CommitPolicy
 from autocoder.message import Barrier
-from autocoder.statement import Statement
+from autocoder.store.epoch import Output, Parked, Settled, SinkRows, StateChange
 
 IN_FLIGHT: Final = 2
 
 
 @dataclass(slots=True)
+class Contribution:
+    """What a stage, a source or an inlet has done since the last barrier."""
+
+    positions: dict[str, Any] = field(default_factory=dict)
+    settled: list[Settled] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    state: list[StateChange] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    sinks: list[SinkRows] = field(default_factory=list)
+
+    def add(self, other: Contribution) -> None:
+        """Take in what another has done, after what is here."""
+        self.positions.update(other.positions)
+        self.settled += other.settled
+        self.outputs += other.outputs
+        self.state += other.state
+        self.parked += other.parked
+        self.sinks += other.sinks
+
+
+@dataclass(slots=True)
 class Epoch:
-    """Everything that happened between two barriers, gathered from the stages."""
+    """Everything that happened between two barriers, gathered from the stages that still have to meet it."""
 
     number: int
-    positions: dict[str, Any] = field(default_factory=dict)
-    statements: list[tuple[str, Statement]] = field(default_factory=list)
+    region: str
+    done: Contribution = field(default_factory=Contribution)
     waiting: set[str] = field(default_factory=set)
-    final: bool = False
-
-
-Commit = Callable[[Epoch], Awaitable[None]]
-Published = Callable[[Epoch], Awaitable[None]]
 
 
 class Region:
     """Numbers the epochs of one region and commits them in order."""
 
-    def __init__(self, policy: CommitPolicy, stages: Sequence[str], commit: Commit, published: Published) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: CommitPolicy,
+        commit: Callable[[Epoch], Awaitable[None]],
+        published: Callable[[Epoch], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self.draining = False
+        self.finished = anyio.Event()
         self._policy = policy
-        self._live = set(stages)
         self._commit = commit
         self._published = published
+        self._sources: set[str] = set()
+        self._stages: set[str] = set()
         self._epochs: list[Epoch] = []
         self._number = 0
-        self._rest = Epoch(0)
+        self._rest = Contribution()
         self._covered = 0
         self._event = anyio.Event()
         self._due = anyio.Event()
-        self.start_barrier: Callable[[Barrier], dict[str, Any]] = lambda _: {}
-        self.messages_read: Callable[[], int] = lambda: 0
+        self.start_barrier: Callable[[Barrier], Contribution] = lambda _: Contribution()
+        self.activity: Callable[[], int] = lambda: 0
+
+    def begin(self, *, sources: Iterable[str], stages: Iterable[str], after: int) -> None:
+        """Who takes part, and the number of the last epoch that was committed by an earlier run."""
+        self._sources, self._stages, self._number = set(sources), set(stages), after
 
     def tick(self) -> None:
         """A source has read another piece: see whether the epoch is large enough."""
-        if self.messages_read() - self._covered >= self._policy.messages:
+        if self.activity() - self._covered >= self._policy.messages:
             self._due.set()
 
-    def hand_in(self, stage: str, barrier: Barrier, statements: Sequence[tuple[str, Statement]]) -> None:
+    def hand_in(self, stage: str, barrier: Barrier, done: Contribution) -> None:
         """A stage met a barrier; what it did before belongs to that epoch."""
         epoch = next(each for each in self._epochs if each.number == barrier.epoch)
-        epoch.statements.extend(statements)
+        epoch.done.add(done)
         epoch.waiting.discard(stage)
         self._event.set()
 
-    def ended(self, stage: str, statements: Sequence[tuple[str, Statement]]) -> None:
-        """A stage met the end; what it still did belongs to the next epoch that closes, or to the final one."""
-        self._live.discard(stage)
-        into = next((each for each in self._epochs if stage in each.waiting), self._rest)
-        into.statements.extend(statements)
+    def ended(self, stage: str, done: Contribution) -> None:
+        """A stage met the end; what it still did belongs to the first epoch that waits for it, or to the final one."""
+        self._sources.discard(stage)
+        self._stages.discard(stage)
+        into = next((each.done for each in self._epochs if stage in each.waiting), self._rest)
+        into.add(done)
         for epoch in self._epochs:
             epoch.waiting.discard(stage)
         self._event.set()
@@ -87,12 +118,16 @@ class Region:
                     await self._event.wait()
             tasks.cancel_scope.cancel()
         self._number += 1
-        final = Epoch(self._number, self.start_barrier(Barrier(self._number)), final=True)
+        final = Epoch(self._number, self.name, self.start_barrier(Barrier(self._number)))
+        final.done.add(self._rest)
         await self._close(final)
+        self.finished.set()
+
+    @property
+    def _live(self) -> bool:
+        return bool(self._sources or self._stages)
 
     async def _close(self, epoch: Epoch) -> None:
-        epoch.statements = self._rest.statements + epoch.statements
-        self._rest = Epoch(0)
         await self._commit(epoch)
         await self._published(epoch)
 
@@ -102,10 +137,13 @@ class Region:
             with anyio.move_on_after(self._policy.every):
                 await self._due.wait()
             self._due = anyio.Event()
-            read = self.messages_read()
-            if read > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
-                self._covered = read
+            activity = self.activity()
+            if activity > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
+                self._covered = activity
                 self._number += 1
-                epoch = Epoch(self._number, waiting=set(self._live))
+                epoch = Epoch(self._number, self.name, waiting=set(self._stages))
                 self._epochs.append(epoch)
-                epoch.positions = self.start_barrier(Barrier(self._number))
+                epoch.done.add(self.start_barrier(Barrier(self._number)))
+                epoch.done.add(self._rest)
+                self._rest = Contribution()
+                self._event.set()

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, Protocol
 
 import anyio
 
 from autocoder.component import Source
 from autocoder.errors import AutocoderError, PipelineError
 from autocoder.graph import Edge, Graph, Node
+from autocoder.graph import Region as RegionPlan
 from autocoder.graph import Stage as StagePlan
 from autocoder.handler import is_overridden
 from autocoder.masking import Redactor
@@ -26,8 +27,9 @@ from autocoder.message import Barrier
 from autocoder.runtime.attempts import Processes, awaited, awaited_batch, threaded
 from autocoder.runtime.channel import DEFAULT_CAPACITY, Channel, Intake, ranking
 from autocoder.runtime.failures import NO_PAYLOAD, DeadLetter, Failures
+from autocoder.runtime.inlet import Inlet
 from autocoder.runtime.pool_stage import PoolStage
-from autocoder.runtime.region import Epoch, Region
+from autocoder.runtime.region import Contribution, Epoch, Region
 from autocoder.runtime.sink_unit import SinkUnit
 from autocoder.runtime.source_stage import SourceStage
 from autocoder.runtime.stage import PlainStage, Stage
@@ -47,7 +49,45 @@ class Parts:
     arriving: dict[str, list[tuple[str, Channel]]] = field(default_factory=dict)
     sources: list[SourceStage] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
+    regions: dict[str, Region] = field(default_factory=dict)
+    inlets: list[Inlet] = field(default_factory=list)
     processes: list[Processes] = field(default_factory=list)
+
+    def connect(self, edge: Edge, channel: Channel) -> None:
+        """A channel that ends at an input port."""
+        self.channels.append((edge, channel))
+        self.arriving.setdefault(edge.target, []).append((edge.port, channel))
+
+
+class Task(Protocol):
+    """What runs for as long as the run does."""
+
+    async def run(self) -> None: ...
+
+
+class Keeper(Protocol):
+    """What makes a run durable, or does not: asked at build, start, commit and publication."""
+
+    def join(self, parts: Parts, edge: Edge) -> None:
+        """Make the two ends of a durable channel."""
+
+    def equip(self, parts: Parts, unit: Unit, region: Region) -> None:
+        """Give a unit what it needs to park messages and to keep state."""
+
+    def last_epoch(self, region: str) -> int:
+        """The number of the region's last committed epoch."""
+
+    async def restore(self, parts: Parts) -> None:
+        """Before the first message: positions, plain state, parked messages."""
+
+    async def commit(self, epoch: Epoch) -> None:
+        """Write an epoch, all of it or none."""
+
+    def published(self, parts: Parts, epoch: Epoch) -> None:
+        """An epoch is committed."""
+
+    async def serve(self, parts: Parts) -> None:
+        """What goes on beside the run, until it is cancelled."""
 
 
 class Run:
@@ -57,16 +97,14 @@ class Run:
         self,
         graph: Graph,
         *,
-        commit: Callable[[Epoch], Awaitable[None]],
+        keeper: Keeper,
         redactor: Redactor,
         on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:
         self.graph = graph
-        self._commit = commit
-        self._redactor = redactor
+        self._keeper = keeper
         self._failures = Failures(graph.name, redactor, on_dead_letter)
         self._parts = Parts()
-        self._regions: list[Region] = []
         self._opened: list[Unit] = []
         self._drained = False
         self._started = time.monotonic()
@@ -74,8 +112,14 @@ class Run:
     def drain(self) -> None:
         """Stop reading; finish, commit and close what was read. The run then returns as after an end of input."""
         self._drained = True
+        for region in self._parts.regions.values():
+            region.draining = True
         for source in self._parts.sources:
             source.drain()
+        for inlet in self._parts.inlets:
+            inlet.drain()
+        for stage in self._parts.stages:
+            stage.intake.wake()
 
     async def __call__(self) -> RunSummary:
         """Run to the end of input or a drain; raises what stopped the pipeline."""
@@ -83,6 +127,7 @@ class Run:
         failure: BaseException | None = None
         try:
             await self._open()
+            await self._keeper.restore(self._parts)
             await self._supervise()
             await self._finish()
         except BaseException as error:
@@ -122,41 +167,49 @@ class Run:
 
     def _build(self) -> None:
         graph, parts = self.graph, self._parts
-        traced = {
-            name
-            for region in graph.regions
-            if any(graph.nodes[each].contract.wants_keys for each in region.components)
-            for name in region.components
-        }
+        traced = _traced(graph)
         for name, node in graph.nodes.items():
             kind = {"source": Unit, "sink": SinkUnit}.get(node.kind, Worker)
             unit = parts.units[name] = kind(node, self._failures, traced=name in traced)
             for cell in unit.cells:
                 cell.reset()
+        for plan in graph.regions:
+            parts.regions[plan.name] = Region(plan.name, graph.commit, self._keeper.commit, self._published)
         stage_of = graph.stage_of()
         for edge in graph.edges:
             producer, consumer = parts.units[edge.source], parts.units[edge.target]
-            if stage_of[edge.source] == stage_of[edge.target]:
+            if edge.options.durable:
+                self._keeper.join(parts, edge)
+            elif stage_of[edge.source] == stage_of[edge.target]:
                 producer.units[edge.output].append(consumer)
             else:
                 channel = _channel(edge)
-                parts.channels.append((edge, channel))
-                parts.arriving.setdefault(edge.target, []).append((edge.port, channel))
+                parts.connect(edge, channel)
                 producer.channels[edge.output].append(channel)
-        for region_plan in graph.regions:
-            region = Region(graph.commit, [each.head for each in region_plan.stages], self._commit, self._published)
-            sources = [
-                SourceStage(parts.units[each.head], graph.name, region)
-                for each in region_plan.stages
-                if graph.nodes[each.head].kind == "source"
-            ]
-            region.start_barrier = _starter(sources)
-            region.messages_read = _reader(sources)
-            parts.sources.extend(sources)
-            parts.stages.extend(
-                self._stage(each, region) for each in region_plan.stages if graph.nodes[each.head].kind != "source"
-            )
-            self._regions.append(region)
+        for plan in graph.regions:
+            self._build_region(plan)
+
+    def _build_region(self, plan: RegionPlan) -> None:
+        parts, region = self._parts, self._parts.regions[plan.name]
+        heads = [self.graph.nodes[each.head] for each in plan.stages]
+        sources = [
+            SourceStage(parts.units[each.name], self.graph.name, region) for each in heads if each.kind == "source"
+        ]
+        inlets = [each for each in parts.inlets if each.component in plan.components]
+        for name in plan.components:
+            self._keeper.equip(parts, parts.units[name], region)
+        stages = [
+            self._stage(each, region) for each, head in zip(plan.stages, heads, strict=True) if head.kind != "source"
+        ]
+        region.start_barrier = _starter([*sources, *inlets])
+        region.activity = _activity(sources, inlets, stages)
+        region.begin(
+            sources=[*(each.name for each in sources), *(each.name for each in inlets)],
+            stages=[each.name for each in stages],
+            after=self._keeper.last_epoch(plan.name),
+        )
+        parts.sources.extend(sources)
+        parts.stages.extend(stages)
 
     def _stage(self, plan: StagePlan, region: Region) -> Stage:
         head = self._parts.units[plan.head]
@@ -189,25 +242,30 @@ class Run:
 
     async def _supervise(self) -> None:
         if self._drained:  # told to stop while opening
-            for source in self._parts.sources:
-                source.drain()
+            self.drain()
         async with anyio.create_task_group() as tasks:
-            for region in self._regions:
-                tasks.start_soon(region.run)
-            for stage in self._parts.stages:
-                tasks.start_soon(self._run_stage, stage)
-            for source in self._parts.sources:
-                tasks.start_soon(source.run)
+            tasks.start_soon(self._watch)
+            running: list[Task] = [*self._parts.stages, *self._parts.inlets, *self._parts.sources]
+            for each in running:
+                tasks.start_soon(each.run)
 
-    async def _run_stage(self, stage: Any) -> None:
-        await stage.run()
+    async def _watch(self) -> None:
+        """Run the regions to their final commits; what only serves them (leases, polling) ends with them."""
+        async with anyio.create_task_group() as serving:
+            serving.start_soon(self._keeper.serve, self._parts)
+            async with anyio.create_task_group() as regions:
+                for region in self._parts.regions.values():
+                    regions.start_soon(region.run)
+            serving.cancel_scope.cancel()
 
     async def _published(self, epoch: Epoch) -> None:
-        """After the commit: tell each source how far it is safe."""
+        """After the commit: tell each source how far it is safe, and the next regions that there is work."""
+        self._keeper.published(self._parts, epoch)
+        positions = epoch.done.positions
         for source in self._parts.sources:
-            if source.name in epoch.positions and is_overridden(type(source.unit.component), Source, "committed"):
+            if source.name in positions and is_overridden(type(source.unit.component), Source, "committed"):
                 try:
-                    await source.unit.component.committed(epoch.positions[source.name])
+                    await source.unit.component.committed(positions[source.name])
                 except Exception as error:
                     raise self._hook_failed(source.unit.node, "committed", error) from error
 
@@ -250,16 +308,32 @@ def _channel(edge: Edge) -> Channel:
     )
 
 
-def _reader(sources: list[SourceStage]) -> Callable[[], int]:
-    return lambda: sum(source.unit.given for source in sources)
+def _traced(graph: Graph) -> set[str]:
+    """The components of the regions in which a sink asks for idempotency keys."""
+    return {
+        name
+        for region in graph.regions
+        if any(graph.nodes[each].contract.wants_keys for each in region.components)
+        for name in region.components
+    }
 
 
-def _starter(sources: list[SourceStage]) -> Callable[[Barrier], dict[str, Any]]:
-    def start(barrier: Barrier) -> dict[str, Any]:
-        positions = {}
-        for source in sources:
-            positions[source.name] = source.start_barrier(barrier)
-        return positions
+def _activity(sources: list[SourceStage], inlets: list[Inlet], stages: list[Stage]) -> Callable[[], int]:
+    """How much happened in a region: when it grows there is something to commit."""
+
+    def activity() -> int:
+        read = sum(each.unit.given + each.unit.dead_letters for each in sources) + sum(each.given for each in inlets)
+        return read + sum(each.resumed for each in stages)
+
+    return activity
+
+
+def _starter(starts: list[SourceStage | Inlet]) -> Callable[[Barrier], Contribution]:
+    def start(barrier: Barrier) -> Contribution:
+        done = Contribution()
+        for each in starts:
+            done.add(each.start_barrier(barrier))
+        return done
 
     return start
 

@@ -14,8 +14,10 @@ from autocoder.graph import Node
 from autocoder.handler import is_overridden
 from autocoder.message import Barrier
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
+from autocoder.runtime.parking import Entry
 from autocoder.runtime.unit import Flow, Unit
 from autocoder.statement import Statement
+from autocoder.store.epoch import Parked, SinkRows
 from autocoder.tracing import idempotency_key
 
 
@@ -24,7 +26,7 @@ class SinkUnit(Unit):
 
     def __init__(self, node: Node, failures: Failures, *, traced: bool) -> None:
         super().__init__(node, failures, traced=traced)
-        self._statements: list[Statement] = []
+        self._rows: list[tuple[list[Any], list[Statement]]] = []
         self._wants_flush = is_overridden(type(node.component), Sink, "flush")
         self._wrote = False
 
@@ -43,7 +45,7 @@ class SinkUnit(Unit):
         try:
             payloads = [item.payload for item in batch] if self.traced else batch
             if contract.transactional:
-                self._statements.extend(self.component.statements(payloads))
+                self._rows.append((payloads, list(self.component.statements(payloads))))
                 return None
             if contract.wants_keys:
                 written = self.component.write(payloads, [idempotency_key(item.key) for item in batch])
@@ -70,6 +72,14 @@ class SinkUnit(Unit):
             raise self.failures.stopped(
                 self.node, port, batch[0].payload if self.traced else batch[0], error, hook="write"
             ) from error
+        if self.parking is not None:
+            for item in batch if len(batch) > 1 else ():
+                refused = yield from self._attempt([item])
+                if refused is not None:
+                    self.failed(port, item, refused, 1)
+            if len(batch) == 1:
+                self.failed(port, batch[0], error, 1)
+            return
         attempt = 1
         while (delay := self.failures.delay(self.node, error, attempt)) is not None:
             yield anyio.sleep(delay)
@@ -99,10 +109,45 @@ class SinkUnit(Unit):
         except Exception as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook="flush") from error
 
-    def take_statements(self) -> list[Statement]:
-        """The statements since the last barrier, for the epoch that closes here."""
-        statements, self._statements = self._statements, []
-        return statements
+    def resume(self, entry: Entry) -> Flow:
+        item = self.item_of(entry)
+        error = yield from self._attempt([item])
+        if error is not None:
+            self.failed(entry.port, item, error, entry.attempts + 1, entry.reference)
+        elif self.parking is not None:
+            self.parking.done(entry.reference, entry.port)
+
+    def take_rows(self) -> list[SinkRows]:
+        """The statements since the last barrier with the messages they stand for, for the epoch that closes here."""
+        rows, self._rows = self._rows, []
+        return [
+            SinkRows(self.node.name, payloads, statements, self._single, self._refused) for payloads, statements in rows
+        ]
+
+    def _single(self, payload: Any) -> list[Statement]:
+        return list(self.component.statements([payload]))
+
+    def _refused(self, payload: Any, kind: str, said: str) -> Parked:
+        """The database refused this one message: what its policy makes of it, as a row of the same transaction."""
+        error = RefusedRowError(said, kind)
+        if self.parking is None:
+            raise self.failures.stopped(self.node, self.only_port, payload, error, hook="write")
+        if self.failures.settle(self.node, self.only_port, payload, error, 1) == "drop":
+            self.dropped += 1
+            reference = self.parking.park(self.only_port, payload, "failed", error=error)
+            self.parking.done(reference, self.only_port)
+            return Parked(reference, self.node.name, self.only_port, "completed")
+        self.dead_letters += 1
+        self.parking.park(self.only_port, payload, "dead_letter", attempts=1, error=error)
+        return self.parking.take_last()
+
+
+class RefusedRowError(ValueError):
+    """The database refused the row of a message (a constraint, a type)."""
+
+    def __init__(self, said: str, kind: str) -> None:
+        super().__init__(said)
+        self.error_type = kind
 
 
 async def _catching(awaitable: Awaitable[Any], caught: list[Exception]) -> None:

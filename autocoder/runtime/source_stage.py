@@ -17,7 +17,8 @@ import anyio.to_thread
 from autocoder.contract import OUT
 from autocoder.message import END, Barrier, Batch, Traced
 from autocoder.runtime.failures import NO_PAYLOAD
-from autocoder.runtime.stage import Epochs
+from autocoder.runtime.outlet import Outlet
+from autocoder.runtime.region import Contribution, Region
 from autocoder.runtime.unit import CHUNK, Unit
 from autocoder.tracing import origin_key
 
@@ -25,11 +26,12 @@ from autocoder.tracing import origin_key
 class SourceStage:
     """The task of one source."""
 
-    def __init__(self, unit: Unit, pipeline: str, epochs: Epochs, *, resume: Any = None) -> None:
+    def __init__(self, unit: Unit, pipeline: str, region: Region) -> None:
         self.unit = unit
         self.name = unit.node.name
-        self.epochs = epochs
-        self.position = resume
+        self.region = region
+        self.position: Any = None
+        self._saved: Any = None
         self._pipeline = pipeline
         self._reading = anyio.CancelScope()
         self._since_pause = 0
@@ -40,11 +42,27 @@ class SourceStage:
         """Read no more; what was read goes its way."""
         self._reading.cancel()
 
-    def start_barrier(self, barrier: Barrier) -> Any:
-        """Send a barrier behind everything put so far; returns the position that it stands for."""
+    def start_barrier(self, barrier: Barrier) -> Contribution:
+        """Send a barrier behind everything put so far; what was put belongs to its epoch, with the position behind it."""
         for channel in self.unit.leaving():
             channel.mark(barrier)
-        return self.position
+        return self._contribution()
+
+    def _contribution(self) -> Contribution:
+        done = Contribution()
+        if self.position != self._saved:
+            done.positions[self.name] = self._saved = self.position
+        if self.unit.parking is not None:
+            done.parked += self.unit.parking.take()
+        for channel in self._channels:
+            output = channel.take() if isinstance(channel, Outlet) else None
+            if output is not None:
+                done.outputs.append(output)
+        return done
+
+    def resume_from(self, position: Any) -> None:
+        """Start where an earlier run stopped."""
+        self.position = self._saved = position
 
     async def run(self) -> None:
         read = self.unit.component.read
@@ -58,7 +76,7 @@ class SourceStage:
             if getattr(error, "component", None) is not None:
                 raise
             raise self.unit.failures.stopped(self.unit.node, OUT, NO_PAYLOAD, error, hook="read") from error
-        self.epochs.ended(self.name, [])
+        self.region.ended(self.name, self._contribution())
         for channel in self.unit.leaving():
             channel.mark(END)
 
@@ -109,7 +127,7 @@ class SourceStage:
     async def _pause(self) -> None:
         """Wait for room, or let the others run for once: a source that never waits must not starve them."""
         self._since_pause = 0
-        self.epochs.tick()
+        self.region.tick()
         waited = False
         for channel in self._channels:
             if channel.full:

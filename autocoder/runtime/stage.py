@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from autocoder.message import END, Barrier, End
 from autocoder.runtime.channel import Intake, PortEnd
+from autocoder.runtime.outlet import Outlet
+from autocoder.runtime.parking import Waiting
+from autocoder.runtime.region import Contribution, Region
 from autocoder.runtime.sink_unit import SinkUnit
 from autocoder.runtime.unit import CHUNK, Flow, Unit, Worker
-from autocoder.statement import Statement
-
-
-class Epochs(Protocol):
-    """What a stage tells its region."""
-
-    def tick(self) -> None: ...
-    def hand_in(self, stage: str, barrier: Barrier, statements: list[tuple[str, Statement]]) -> None: ...
-    def ended(self, stage: str, statements: list[tuple[str, Statement]]) -> None: ...
+from autocoder.store.epoch import Reference
+from autocoder.store.failpoints import reached
 
 
 async def drive(flow: Flow) -> None:
@@ -33,37 +29,61 @@ async def drive(flow: Flow) -> None:
 class Stage:
     """What stages share: meeting a barrier and meeting the end, for the head and the units fused behind it."""
 
-    def __init__(self, head: Unit, intake: Intake, epochs: Epochs) -> None:
+    def __init__(self, head: Unit, intake: Intake, region: Region) -> None:
         self.head = head
         self.name = head.node.name
         self.intake = intake
-        self.epochs = epochs
+        self.region = region
         self.units = list(head.followers())
+        self.waiting = Waiting()
+        self.resumed = 0
+        for unit in self.units:
+            unit.waiting = self.waiting
+
+    def give(self, unit: Unit, port: str, payload: Any, attempts: int, reference: Reference, delay: float) -> None:
+        """A parked message from the store, to be given to one of this stage's units."""
+        self.waiting.add(unit, port, payload, attempts, reference, delay)
+        self.intake.wake()
 
     async def meet(self, barrier: Barrier) -> None:
         """Everything before the barrier has been handled: hand in what belongs to the epoch, pass the barrier on."""
+        reached("barrier.begin")
         for unit in self.units:
             for awaitable in unit.at_barrier(barrier):
                 await awaitable
-        self.epochs.hand_in(self.name, barrier, self.statements())
+        self.region.hand_in(self.name, barrier, self.contribution())
         self._mark(barrier)
+        reached("barrier.met")
 
     async def end(self) -> None:
-        """No more input: let the units emit what they still have, then pass the end on."""
-        await drive(self.head.finish())
+        """No more input: let the units emit what they still have, then pass the end on.
+
+        A durable run that drains goes on later: its input has not ended, so nothing is emitted for the end.
+        """
+        if not (self.region.draining and self.head.parking is not None):
+            await drive(self.head.finish())
         for unit in self.units:
             if isinstance(unit, SinkUnit):
                 await unit.flush()
-        self.epochs.ended(self.name, self.statements())
+        self.region.ended(self.name, self.contribution())
         self._mark(END)
 
-    def statements(self) -> list[tuple[str, Statement]]:
-        return [
-            (unit.node.name, statement)
-            for unit in self.units
-            if isinstance(unit, SinkUnit)
-            for statement in unit.take_statements()
-        ]
+    def contribution(self) -> Contribution:
+        """What the units have done since the last barrier."""
+        done = Contribution()
+        for unit in self.units:
+            if isinstance(unit, SinkUnit):
+                done.sinks += unit.take_rows()
+            for channels in unit.channels.values():
+                for channel in channels:
+                    output = channel.take() if isinstance(channel, Outlet) else None
+                    if output is not None:
+                        done.outputs.append(output)
+            if unit.memory is not None:
+                done.state += unit.memory.take_changes()
+            if unit.parking is not None:
+                done.parked += unit.parking.take()
+        return done
 
     def _mark(self, marker: Barrier | End) -> None:
         for channel in self.head.leaving():
@@ -75,8 +95,16 @@ class PlainStage(Stage):
 
     async def run(self) -> None:
         while True:
-            work = await self.intake.take()
-            if isinstance(work, Barrier):
+            parked = self.waiting.take_due()
+            if parked is not None:
+                self.resumed += 1
+                await drive(parked.unit.resume(parked))
+                continue
+            work = self.intake.take_nowait()
+            if work is None or (isinstance(work, End) and self.waiting and not self.region.draining):
+                with anyio.move_on_after(self.waiting.seconds()):
+                    await self.intake.wait()
+            elif isinstance(work, Barrier):
                 await self.meet(work)
             elif isinstance(work, PortEnd):
                 if isinstance(self.head, Worker):

@@ -20,7 +20,11 @@ from autocoder.handler import Shape
 from autocoder.message import Barrier, Emission, Traced
 from autocoder.runtime.channel import Channel
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
+from autocoder.runtime.memory import StateMemory
+from autocoder.runtime.outlet import Outlet
+from autocoder.runtime.parking import Entry, Parking, Waiting
 from autocoder.state import cells_of
+from autocoder.store.epoch import Reference
 
 Flow = Generator[Awaitable[Any], None, None]
 CHUNK: Final = 1024
@@ -35,7 +39,10 @@ class Unit:
         self.failures = failures
         self.traced = traced
         self.units: dict[str, list[Unit]] = {port: [] for port in node.outs}
-        self.channels: dict[str, list[Channel]] = {port: [] for port in node.outs}
+        self.channels: dict[str, list[Channel | Outlet]] = {port: [] for port in node.outs}
+        self.parking: Parking | None = None
+        self.waiting: Waiting | None = None
+        self.memory: StateMemory | None = None
         self.cells = list(cells_of(node.component).values())
         self.key_of: Callable[[Any], str] | None = getattr(node.component, "key", None) if node.contract.keyed else None
         self.taken = self.given = self.dropped = self.dead_letters = self.retried = 0
@@ -59,7 +66,7 @@ class Unit:
             for unit in units:
                 yield from unit.followers()
 
-    def leaving(self) -> Iterable[Channel]:
+    def leaving(self) -> Iterable[Channel | Outlet]:
         """The channels out of this unit and those fused behind it."""
         for unit in self.followers():
             for channels in unit.channels.values():
@@ -86,12 +93,45 @@ class Unit:
             for unit in units:
                 yield from unit.finish()
 
-    def settle(self, port: str, item: Any, error: BaseException, attempts: int) -> None:
-        """The message is done with: count it by what the policy says, or raise to stop."""
-        if self.failures.settle(self.node, port, item, error, attempts) == "dead_letter":
+    def settle(
+        self, port: str, item: Any, error: BaseException, attempts: int, reference: Reference | None = None
+    ) -> None:
+        """The message is done with: count it and keep it by what the policy says, or raise to stop."""
+        verdict = self.failures.settle(self.node, port, item, error, attempts)
+        if verdict == "dead_letter":
             self.dead_letters += 1
-        else:
-            self.dropped += 1
+            if self.parking is not None:
+                payload = item.payload if type(item) is Traced else item
+                self.parking.park(port, payload, "dead_letter", attempts=attempts, error=error, reference=reference)
+            return
+        self.dropped += 1
+        if self.parking is not None and reference is not None:
+            self.parking.done(reference, port)
+
+    def failed(self, port: str, item: Any, error: Exception, attempts: int, reference: Reference | None = None) -> None:
+        """In a durable run a failed message is parked: it is tried again later, and nothing waits for it meanwhile."""
+        if self.parking is None or self.waiting is None:
+            raise AssertionError("without a store a message is tried again in its place")
+        payload = item.payload if type(item) is Traced else item
+        if reference is None:
+            reference = self.parking.reference(port, payload)
+        delay = self.failures.delay(self.node, error, attempts)
+        if delay is None:
+            self.settle(port, item, error, attempts, reference)
+            return
+        self.retried += 1
+        reference = self.parking.park(
+            port, payload, "failed", attempts=attempts, error=error, reference=reference, delay=delay
+        )
+        self.waiting.add(self, port, payload, attempts, reference, delay)
+
+    def resume(self, entry: Entry) -> Flow:
+        """Give a parked message to the component again; in place of its port, not of what comes before it."""
+        raise NotImplementedError
+
+    def item_of(self, entry: Entry) -> Any:
+        """A parked message as this unit takes messages."""
+        return Traced(f"row:{entry.reference}", entry.payload) if self.traced else entry.payload
 
 
 class Worker(Unit):
@@ -148,6 +188,8 @@ class Worker(Unit):
 
     def _each(self, port: str, batch: list[Any]) -> Flow:
         """The general loop: state, keys, splitters, iterators, traced payloads."""
+        if self.memory is not None:
+            yield from self.memory.fetch(self, batch)
         out: list[Any] = []
         for item in batch:
             try:
@@ -260,6 +302,9 @@ class Worker(Unit):
     def _recover(self, port: str, item: Any, error: Exception) -> Flow:
         """Try a failed message again in its place, as often as the policy says; what is behind it waits."""
         attempt = 1
+        if self.parking is not None:
+            self.failed(port, item, error, attempt)
+            return
         while True:
             delay = self.failures.delay(self.node, error, attempt)
             if delay is None:
@@ -276,6 +321,19 @@ class Worker(Unit):
             yield from self.emit(given)
             return
 
+    def resume(self, entry: Entry) -> Flow:
+        item = self.item_of(entry)
+        if self.memory is not None:
+            yield from self.memory.fetch(self, [item])
+        try:
+            given = self.one(entry.port, item)
+        except Exception as error:
+            self.failed(entry.port, item, error, entry.attempts + 1, entry.reference)
+            return
+        if self.parking is not None:
+            self.parking.done(entry.reference, entry.port)
+        yield from self.emit(given)
+
     def ended(self, port: str) -> Flow:
         """An input of a merger has ended."""
         if self.node.kind == "merger":
@@ -283,6 +341,8 @@ class Worker(Unit):
 
     def finish(self) -> Flow:
         if self.node.kind in ("transformer", "merger"):
+            if self.memory is not None:
+                yield from self.memory.fetch_all(self)
             given = self.component.finish()
             if hasattr(given, "__aiter__"):
                 collected: list[Any] = []

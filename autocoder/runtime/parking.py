@@ -1,0 +1,140 @@
+"""Parked messages: those that entered a component and did not leave it. In a durable run each is a row.
+
+`Parking` gathers, for one unit, how these rows stand at the next barrier; `Waiting` holds, for one stage, those that are
+to be given again, by the time when they are due.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import anyio
+
+from autocoder.codec import Codec, PayloadError
+from autocoder.errors import describe
+from autocoder.graph import Node
+from autocoder.masking import Redactor
+from autocoder.store.epoch import Parked, Reference, Status
+
+Lookup = Callable[[str, Any], int | None]
+
+
+@dataclass(order=True)
+class Entry:
+    """A parked message that waits for its next attempt; `due` is a time of the event loop."""
+
+    due: float
+    number: int
+    unit: Any = field(compare=False)
+    port: str = field(compare=False)
+    payload: Any = field(compare=False)
+    attempts: int = field(compare=False)
+    reference: Reference = field(compare=False)
+
+
+class Waiting:
+    """The parked messages of one stage, soonest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[Entry] = []
+        self._numbers = count()
+
+    def add(self, unit: Any, port: str, payload: Any, attempts: int, reference: Reference, delay: float) -> None:
+        """Give `payload` to `unit` again after `delay` seconds."""
+        due = anyio.current_time() + max(0.0, delay)
+        heapq.heappush(self._heap, Entry(due, next(self._numbers), unit, port, payload, attempts, reference))
+
+    def take_due(self) -> Entry | None:
+        """The soonest one, if its time has come."""
+        if self._heap and self._heap[0].due <= anyio.current_time():
+            return heapq.heappop(self._heap)
+        return None
+
+    def seconds(self) -> float:
+        """How long until the soonest is due (infinite where there is none)."""
+        return max(0.0, self._heap[0].due - anyio.current_time()) if self._heap else float("inf")
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+
+class Parking:
+    """The rows of one unit's parked messages, as they stand at the next barrier."""
+
+    def __init__(
+        self, node: Node, codecs: dict[str, Codec], redactor: Redactor, new_handle: Callable[[], str], lookup: Lookup
+    ) -> None:
+        self._node = node
+        self._codecs = codecs
+        self._redactor = redactor
+        self._new_handle = new_handle
+        self._lookup = lookup
+        self._changes: dict[Reference, Parked] = {}
+        self._fresh: set[Reference] = set()
+
+    def reference(self, port: str, payload: Any) -> Reference | None:
+        """The row of a message that came over a durable channel; None for one that has no row yet."""
+        return self._lookup(port, payload)
+
+    def park(
+        self,
+        port: str,
+        payload: Any,
+        status: Status,
+        *,
+        attempts: int = 0,
+        reference: Reference | None = None,
+        error: BaseException | None = None,
+        delay: float | None = None,
+    ) -> Reference:
+        """Note how a message stands; returns its reference, made here where it has none."""
+        if reference is None:
+            reference = self._new_handle()
+            self._fresh.add(reference)
+        data, details = self._encoded(port, payload)
+        due = None if delay is None else datetime.now(UTC) + timedelta(seconds=delay)
+        self._changes[reference] = Parked(
+            reference,
+            self._node.name,
+            port,
+            status,
+            data=data,
+            attempts=attempts,
+            max_attempts=self._node.on_error.retry.attempts,
+            next_retry_at=due,
+            error_type=None if error is None else getattr(error, "error_type", type(error).__name__),
+            error_message=None if error is None else self._redactor(describe(error)),
+            details=details,
+        )
+        return reference
+
+    def done(self, reference: Reference, port: str) -> None:
+        """The message has left the component after all."""
+        if reference in self._fresh:  # no row was written: there is nothing to complete
+            self._fresh.discard(reference)
+            del self._changes[reference]
+            return
+        self._changes[reference] = Parked(reference, self._node.name, port, "completed")
+
+    def take_last(self) -> Parked:
+        """The last change alone, for a commit that is under way already."""
+        reference = next(reversed(self._changes))
+        self._fresh.discard(reference)
+        return self._changes.pop(reference)
+
+    def take(self) -> list[Parked]:
+        """The changes since the last barrier."""
+        changes, self._changes = list(self._changes.values()), {}
+        self._fresh.clear()
+        return changes
+
+    def _encoded(self, port: str, payload: Any) -> tuple[str | None, dict[str, Any] | None]:
+        try:
+            return self._codecs[port].encode(payload), None
+        except PayloadError as error:
+            return None, {"payload": error.description, "reason": str(error)}

@@ -1,0 +1,38 @@
+"""Named places where a test may end the process or slow it down. They do nothing unless AUTOCODER_FAILPOINTS names them.
+
+`AUTOCODER_FAILPOINTS=commit.state:3` kills this process (SIGKILL) the third time it reaches `commit.state`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from typing import Final
+
+VARIABLE: Final = "AUTOCODER_FAILPOINTS"
+
+
+def _parse(text: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for each in filter(None, text.split(",")):
+        name, _, count = each.partition(":")
+        found[name] = int(count or 1)
+    return found
+
+
+_armed: Final = _parse(os.environ.get(VARIABLE, ""))
+_counts: Final[Counter[str]] = Counter()
+
+
+def _kill(name: str) -> None:
+    _counts[name] += 1
+    if _counts[name] == _armed.get(name):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _pass(name: str) -> None:
+    """Not armed: cost nothing."""
+
+
+reached = _kill if _armed else _pass

@@ -52,8 +52,11 @@ def database_of(session: Session, pipeline: Pipeline) -> str | None:
     return settings.url.get_secret_value() if chosen or needed else None
 
 
-async def run_watched(pipeline: Pipeline, database: str | None) -> RunSummary:
-    """The run, with the watcher beside it; what stopped the pipeline comes out alone, not in a group."""
+async def run_watched(pipeline: Pipeline, database: str | None, *, keep: bool = True) -> RunSummary:
+    """The run, with the watcher beside it; what stopped the pipeline comes out alone, not in a group.
+
+    With `keep=False` the database only takes the rows of sinks: a run of its own, with no memory of the last one.
+    """
     failure: Exception | None = None
     summary: RunSummary | None = None
     live = is_live()
@@ -65,7 +68,7 @@ async def run_watched(pipeline: Pipeline, database: str | None) -> RunSummary:
 
             tasks.start_soon(watcher)
             try:
-                summary = await pipeline.run_async(database=database, signals=True)
+                summary = await pipeline.run_async(database=database, keep=keep, signals=True)
             except Exception as error:
                 failure = _alone(error)
             tasks.cancel_scope.cancel()

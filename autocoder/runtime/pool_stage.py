@@ -68,6 +68,7 @@ class PoolStage(Stage):
         self._started = 0
         self._emit = anyio.Event()
         self._free = anyio.Event()
+        self._met = anyio.Event()
         self._count = 0
 
     async def run(self) -> None:
@@ -91,8 +92,15 @@ class PoolStage(Stage):
                     self._emit.set()
                     if isinstance(work, End):
                         break
+                    await self._passed_on()
                 else:
                     await self._give_all(tasks, *work)
+
+    async def _passed_on(self) -> None:
+        """Take nothing more until the marker has been met: what comes behind it must not be emitted before it."""
+        while self._markers:
+            self._met = anyio.Event()
+            await self._met.wait()
 
     async def _give_all(self, tasks: TaskGroup, port: str, batch: list[Any]) -> None:
         self.head.taken += len(batch)
@@ -185,13 +193,15 @@ class PoolStage(Stage):
                 parked = self._behind.popleft()
                 await drive(parked.unit.resume(parked))
             elif self._markers and (not self._count or (isinstance(self._markers[0], Barrier) and not self.head.cells)):
-                marker = self._markers.popleft()
+                marker = self._markers[0]
                 if isinstance(marker, Barrier):
                     self._park_in_flight()
                     await self.meet(marker)
                 elif isinstance(marker, PortEnd):
                     await drive(self.head.ended(marker.port))
-                else:
+                self._markers.popleft()
+                self._met.set()
+                if isinstance(marker, End):
                     await self.end()
                     tasks.cancel_scope.cancel()  # the callers wait for slots that will not come
                     return

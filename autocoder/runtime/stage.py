@@ -85,6 +85,10 @@ class Stage:
                 done.parked += unit.parking.take()
         return done
 
+    async def run(self) -> None:
+        """Work until the end."""
+        raise NotImplementedError
+
     def _mark(self, marker: Barrier | End) -> None:
         for channel in self.head.leaving():
             channel.mark(marker)

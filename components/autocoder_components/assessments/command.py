@@ -2,129 +2,223 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import click
 
-from autocoder import Pipeline, UsageError, common_options, open_session, pipeline_options, run_watched
-from autocoder_components.assessments.baseline import Baseline, read_baseline, worst_reached, write_baseline
-from autocoder_components.assessments.model import Assessment, Severity, Status
+from autocoder import (
+    AutocoderError,
+    ForcedStop,
+    Pipeline,
+    PipelineError,
+    RunSummary,
+    common_options,
+    open_session,
+    pipeline_options,
+    run_watched,
+)
+from autocoder_components.assessments.baseline import worst_reached, write_baseline
+from autocoder_components.assessments.model import Assessment, Finding, Outcome, Severity, Status
+from autocoder_components.assessments.reports.text import plural
+from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.sinks import PrintReport, WriteReports
 
-PIPELINE = "assessments.assessments"
-FORMATS = ("table", "json", "sarif", "html", "none")
+PIPELINE: Final = "assessments.assessments"
+FORMATS: Final = ("table", "json", "sarif", "html", "none")
+ASKED_FOR: Final = frozenset({"given", "inline"})
+"""The scopes of targets that a request names one by one, so that one without a verdict is no accident of a walk."""
+EPILOG: Final = """\b
+Examples:
+  autocoder assess                                what this machine's clients are told
+  autocoder assess . --fail-on high               a gate for continuous integration
+  autocoder assess . --write-baseline known.json  accept what is there today ...
+  autocoder assess . --baseline known.json --fail-on medium       ... and nothing new
+  autocoder assess . --format json --no-reports | jq .findings
+
+\b
+Exit codes: 0 assessed, whatever was found; 1 the gate of --fail-on is closed, nothing
+could be assessed, or a report could not be written; 2 usage; 69 the database cannot be
+reached; 78 invalid configuration or baseline; 130 or 143 stopped by force.
+Ctrl-C finishes the assessment at hand; a second one leaves at once and publishes nothing.
+"""
 
 
-@click.command("assess")
+@click.command("assess", epilog=EPILOG)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option(
-    "--server",
-    "servers",
-    multiple=True,
-    metavar="GLOB",
-    help="Assess only servers whose name matches; may be repeated.",
-)
+@click.option("--server", "servers", multiple=True, metavar="GLOB", help="Only servers of such a name; repeatable.")
 @click.option(
     "--fail-on",
+    metavar="SEVERITY",
     type=click.Choice([each.value for each in Severity]),
-    help="Exit with 1 for a finding of this severity or worse (with --baseline: a new one).",
+    help="A gate: exit with 1 for a finding of this severity or worse (critical, high, medium, low, info), or when "
+    "something asked for could not be judged. With --baseline only new findings count.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="What goes to stdout."
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    metavar="FORMAT",
+    help="What goes to stdout: table, json, sarif, html or none.  [default: table]",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("assessment"),
-    show_default=True,
-    help="The folder for the reports.",
+    help="The folder for the reports.  [default: assessment]",
 )
 @click.option(
     "--report",
     "reports",
     multiple=True,
+    metavar="FORMAT",
     type=click.Choice(["html", "sarif", "json"]),
-    default=("html", "sarif"),
-    show_default=True,
-    help="A report to write; may be repeated.",
+    help="A report to write: html, sarif or json; repeatable.  [default: html, sarif]",
 )
 @click.option("--no-reports", is_flag=True, help="Write no report files.")
-@click.option("--baseline", type=click.Path(path_type=Path, dir_okay=False), help="What was found before is not new.")
 @click.option(
-    "--write-baseline", "new_baseline", type=click.Path(path_type=Path, dir_okay=False), help="Write what was found."
+    "--baseline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Findings that this file knows are not new.",
+)
+@click.option(
+    "--write-baseline",
+    "new_baseline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what was found to this file, as known from now on.",
 )
 @click.option("--no-details", is_flag=True, help="Counts and failures only, no evidence.")
-@click.option(
-    "--id",
-    "assessment_id",
-    metavar="ID",
-    help="The id of this assessment; saved again under it, it replaces the old one.",
-)
-@click.option("--database", metavar="URL", help="Where the results are kept, instead of the settings' database.")
+@click.option("--id", "assessment_id", metavar="ID", help="The assessment's id; one stored under it is replaced.")
+@click.option("--database", metavar="URL", help="Where results are kept, instead of the settings' database.")
 @pipeline_options
 @common_options
 def assess(**options: Any) -> int:
     """Assess the MCP servers that client configurations name: are they valid, are they safe?
 
-    PATH is a file or folder; none means the client configurations on this machine and below the working folder. Nothing that
-    a configuration names is ever started. Reports go to files, findings to stdout, all else to stderr.
+    PATH is a file or folder; none means the client configurations on this machine and below the working folder. Nothing
+    that a configuration names is ever started. Findings go to stdout, reports to files, all else to stderr, and the
+    numbers and findings to the database.
     """
-    baseline = _baseline(options)
+    if options["no_reports"] and options["reports"]:
+        raise click.UsageError("--report and --no-reports exclude each other; leave one of them out")
     session = open_session(options["environment"], allowed=options["allowed"], database=options["database"])
     pipeline = session.pipeline(PIPELINE, _changes(options))
-    anyio.run(run_watched, pipeline, session.settings.database.url.get_secret_value())
-    (assessment,) = _gathered(pipeline)
-    _tell(assessment, pipeline, used_default=not options["paths"])
-    if options["new_baseline"] is not None:
-        write_baseline(options["new_baseline"], assessment.findings)
-    if options["fail_on"] is None:
-        return 0
-    closing = worst_reached(assessment.findings, Severity(options["fail_on"]), baseline)
-    if closing:
-        new = "new " if baseline is not None else ""
-        click.echo(f"the gate --fail-on {options['fail_on']} is closed by {len(closing)} {new}findings", err=True)
-    return 1 if closing else 0
-
-
-def _baseline(options: dict[str, Any]) -> Baseline | None:
-    return None if options["baseline"] is None else read_baseline(options["baseline"])
+    try:
+        summary = anyio.run(run_watched, pipeline, session.settings.database.url.get_secret_value())
+    except PipelineError as error:
+        # Who assesses does not know components: what one of ours says for a person is said as it is.
+        raise error.__cause__ if isinstance(error.__cause__, AutocoderError) else error from None
+    assessments = _done(pipeline, summary)
+    for assessment in assessments:
+        _tell_about(assessment, paths=options["paths"])
+    for path in _written(pipeline):
+        click.echo(f"report: {path}", err=True)
+    if options["new_baseline"] is not None and all(map(_judged, assessments)):
+        written = write_baseline(options["new_baseline"], [each for one in assessments for each in one.findings])
+        click.echo(f"baseline: {options['new_baseline']}, {plural(len(written.known), 'finding')}", err=True)
+    return max(_verdict(each, options["fail_on"]) for each in assessments)
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:
-    """What the command line changes in the pipeline."""
-    request: dict[str, Any] = {"paths": list(options["paths"]), "server_filter": list(options["servers"])}
+    """What the command line changes in the pipeline; what it does not say is the environment's to say."""
+    request: dict[str, Any] = {}
+    if options["paths"]:
+        request["paths"] = list(options["paths"])
+    if options["servers"]:
+        request["server_filter"] = list(options["servers"])
     if options["no_details"]:
         request["include_details"] = False
     if options["assessment_id"] is not None:
         request["id"] = options["assessment_id"]
-    formats = [] if options["no_reports"] else list(dict.fromkeys(options["reports"]))
-    components: dict[str, Any] = {
-        "requests": {"with": {"requests": [request]}},
-        "reports": {"with": {"folder": str(options["output"]), "formats": formats}},
-        "show": {"with": {"format": options["form"]}},
+    reports: dict[str, Any] = {}
+    if options["output"] is not None:
+        reports["folder"] = str(options["output"])
+    if options["no_reports"] or options["reports"]:
+        reports["formats"] = list(dict.fromkeys(options["reports"]))
+    show: dict[str, Any] = {"keep": True}
+    if options["form"] is not None:
+        show["format"] = options["form"]
+    score = {} if options["baseline"] is None else {"baseline": str(options["baseline"])}
+    return {
+        "components": {
+            # One request, so that what breaks on it is the end of the run and no dead letter.
+            "requests": {"with": {"requests": [request]} if request else {}},
+            "discover": {"on_error": "stop"},
+            "plan": {"on_error": "stop"},
+            "score": {"with": score},
+            "reports": {"with": reports},
+            "show": {"with": show},
+        }
     }
-    if options["baseline"] is not None:
-        components["score"] = {"with": {"baseline": str(options["baseline"])}}
-    return {"components": components}
 
 
-def _gathered(pipeline: Pipeline) -> list[Assessment]:
-    shown = pipeline.component("show")
-    if not isinstance(shown, PrintReport) or len(shown.printed) != 1:
-        raise UsageError("the assessment was stopped before it was done; nothing was reported")
-    return shown.printed
+def _done(pipeline: Pipeline, summary: RunSummary) -> Sequence[Assessment]:
+    """The assessments, all that were asked for."""
+    requests, shown = pipeline.component("requests"), pipeline.component("show")
+    printed = shown.printed if isinstance(shown, PrintReport) else []
+    wanted = len(requests.requests) if isinstance(requests, Requests) else 1
+    if printed and len(printed) == wanted:
+        return printed
+    if summary.drained:
+        raise ForcedStop(f"stopped when {len(printed)} of {plural(wanted, 'assessment')} were done; run it again")
+    raise AutocoderError(f"only {len(printed)} of {plural(wanted, 'assessment')} came to an end; the log says why")
 
 
-def _tell(assessment: Assessment, pipeline: Pipeline, *, used_default: bool) -> None:
-    """What a person wants to know beside the findings: where the reports are, what to do on an empty machine."""
+def _written(pipeline: Pipeline) -> Iterable[Path]:
     reports = pipeline.component("reports")
-    for path in reports.written if isinstance(reports, WriteReports) else ():
-        click.echo(f"report: {path}", err=True)
-    if all(each.status is Status.NOT_APPLICABLE for each in assessment.outcomes) and used_default:
+    return dict.fromkeys(reports.written) if isinstance(reports, WriteReports) else ()
+
+
+def _tell_about(assessment: Assessment, *, paths: Sequence[str]) -> None:
+    """What a person wants to know beside the findings."""
+    if not all(each.status is Status.NOT_APPLICABLE for each in assessment.outcomes):
+        return
+    if paths:
+        click.echo("No client configuration was found there.", err=True)
+        return
+    click.echo(
+        "No client configuration was found on this machine or below this folder. To see what an assessment looks like, "
+        "run: autocoder assess examples/clients (the folder comes with the source of autocoder)",
+        err=True,
+    )
+
+
+def _verdict(assessment: Assessment, fail_on: str | None) -> int:
+    """The exit code of one assessment, with its reason on stderr where it is not 0."""
+    if not _judged(assessment):
+        click.echo("error: nothing could be assessed; the reasons stand above", err=True)
+        return 1
+    if fail_on is None:
+        return 0
+    threshold = Severity(fail_on)
+    closing = worst_reached(_counting(assessment), threshold)
+    if closing:
+        new = "new " if assessment.baseline is not None else ""
+        worse = " or worse" if threshold is not Severity.CRITICAL else ""
         click.echo(
-            "No client configuration was found on this machine or below this folder. To see what an assessment looks like, "
-            "run: autocoder assess examples/clients (the folder comes with the source of autocoder)",
-            err=True,
+            f"the gate is closed: {plural(len(closing), f'{new}finding')} of severity {fail_on}{worse}", err=True
         )
+    missing = [each for each in assessment.outcomes if _asked_and_missed(each)]
+    if missing:
+        click.echo(f"the gate is closed: {plural(len(missing), 'check')} asked for could not be made", err=True)
+    return 1 if closing or missing else 0
+
+
+def _judged(assessment: Assessment) -> bool:
+    """Whether anything got a verdict; that there is nothing to judge is one, too."""
+    return any(each.status is not Status.ERROR for each in assessment.outcomes)
+
+
+def _counting(assessment: Assessment) -> Iterable[Finding]:
+    """The findings that a gate looks at: the new ones where there is a baseline."""
+    if assessment.baseline is None:
+        return assessment.findings
+    new = frozenset(assessment.new_fingerprints)
+    return (each for each in assessment.findings if each.fingerprint in new)
+
+
+def _asked_and_missed(outcome: Outcome) -> bool:
+    target = outcome.target
+    return outcome.status is Status.ERROR and (target is None or target.scope in ASKED_FOR)

@@ -114,6 +114,16 @@ def test_an_unexpected_error_is_named_and_its_traceback_is_shown_on_demand(
     assert "Traceback" in cli("--debug", "plan", "demo.yaml").err
 
 
+def test_a_pipe_that_is_not_stdout_breaks_aloud(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise BrokenPipeError("of a server")
+
+    monkeypatch.setattr("autocoder.cli.plan.plan_of", broken)
+    answer = cli("plan", "demo.yaml")
+    assert answer.code == 1
+    assert "of a server" in answer.err
+
+
 def test_with_json_an_error_is_an_object_on_stdout(cli: Run) -> None:
     answer = cli("plan", "nothing.yaml", "--json")
     error = json.loads(answer.out)["error"]
@@ -227,6 +237,7 @@ class TestCommandsOfPacks:
         code, out, err = ask("--help")
         assert (code, err) == (0, "")
         assert "  shout   (from the pack shouting)\n" in out
+        assert out.count("\n  run ") == 1
 
     def test_run_and_give_the_exit_code(self, ask: Callable[..., tuple[int, str, str]]) -> None:
         code, out, err = ask("shout", "hello")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -116,7 +117,7 @@ def test_an_unexpected_error_is_named_and_its_traceback_is_shown_on_demand(
 
 def test_a_pipe_that_is_not_stdout_breaks_aloud(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> None:
-        raise BrokenPipeError("of a server")
+        raise BrokenPipeError(errno.EPIPE, "of a server")
 
     monkeypatch.setattr("autocoder.cli.plan.plan_of", broken)
     answer = cli("plan", "demo.yaml")

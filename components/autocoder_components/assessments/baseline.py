@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autocoder import AutocoderError
 from autocoder_components.assessments.model import Finding, Severity
 from autocoder_components.assessments.reports.order import worst_first
 from autocoder_components.assessments.reports.publish import publish
@@ -23,8 +24,10 @@ VERSION = 1
 _LARGEST = 64 * 1024 * 1024
 
 
-class BaselineError(Exception):
+class BaselineError(AutocoderError):
     """A baseline file that cannot be used; the message names the file, what was found and the cure."""
+
+    exit_code = 78
 
 
 @dataclass(frozen=True, slots=True, order=True)

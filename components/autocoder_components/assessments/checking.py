@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
 
-from autocoder import Emission, Out, Splitter, Transformer
+from autocoder import AutocoderError, Emission, Out, Splitter, Transformer
 from autocoder_components.assessments.discover import discover, load
 from autocoder_components.assessments.model import (
     Check,
     CheckKind,
     Discovery,
-    Finding,
     Outcome,
     Request,
     Status,
-    Target,
 )
 from autocoder_components.assessments.rules import RuleOptions, check_security, validate_config
 
@@ -27,11 +27,15 @@ UNMATCHED = "no server's name matches the filter {0!r}"
 SALT_BYTES = 32
 
 
-class DiscoverTargets(Transformer[Request, Discovery]):
+class SaltError(AutocoderError):
+    """The key of the hashes cannot be read or made."""
+
+
+class DiscoverTargets(Transformer[Request, Discovery], run_in="thread"):
     """Find the client configurations that a request names (or those of this machine), and every server in them.
 
     Reads the files of the known clients, project and user level; starts nothing. A broken file becomes a target with its
-    problem and never stops the others.
+    problem and never stops the others. Runs in a thread: a walk over a large tree takes seconds.
 
     ```yaml
     discover: {use: assessments.DiscoverTargets, from: requests}
@@ -88,32 +92,29 @@ class PlanChecks(Splitter[Discovery]):
 
 
 def _judge(check: Check, options: RuleOptions) -> Outcome:
-    """Run the rules of one check; what cannot be read or breaks is an error outcome, never a pass."""
+    """Run the rules of one check; what cannot be read or breaks is an error outcome, never a pass and never lost."""
     loaded = load(check.target)
+    blank = Outcome(check.request, check.target, check.kind, Status.ERROR, check.planned, reason=loaded.problem)
     if loaded.document is None:
-        return Outcome(check.request, check.target, check.kind, Status.ERROR, check.planned, reason=loaded.problem)
+        return blank
     rules = validate_config if check.kind is CheckKind.CONFIG else check_security
-    findings = rules(check.target, loaded.document, options)
+    try:
+        findings = rules(check.target, loaded.document, options)
+    except Exception as error:
+        return replace(blank, reason=_mistake(error))
     if not check.request.include_details:
-        findings = tuple(_without_evidence(each) for each in findings)
-    status = Status.FAIL if findings else Status.PASS
-    return Outcome(check.request, check.target, check.kind, status, check.planned, findings)
+        findings = tuple(replace(each, evidence=None) for each in findings)
+    return replace(blank, status=Status.FAIL if findings else Status.PASS, findings=findings, reason=None)
 
 
-def _without_evidence(finding: Finding) -> Finding:
-    return Finding(
-        finding.rule,
-        finding.severity,
-        finding.message,
-        finding.remedy,
-        finding.place,
-        finding.fingerprint,
-        finding.server,
-        finding.owasp,
-    )
+def _mistake(error: Exception) -> str:
+    """What broke and where, without what the error says: that may quote the configuration."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+    return f"the rules broke on this configuration ({where}); that is a mistake in autocoder, please report it"
 
 
-class ValidateConfig(Transformer[Check, Outcome]):
+class ValidateConfig(Transformer[Check, Outcome], run_in="thread"):
     """Check that a configuration parses and says what its client understands: keys, types, references, paths.
 
     ```yaml
@@ -130,7 +131,7 @@ class ValidateConfig(Transformer[Check, Outcome]):
         return _judge(check, self._options)
 
 
-class CheckSecurity(Transformer[Check, Outcome]):
+class CheckSecurity(Transformer[Check, Outcome], run_in="thread"):
     """Check what the configured servers could do: secrets in the open, unpinned programs, wide mounts, plain HTTP.
 
     Of a secret only a keyed hash and its place are kept. The key lies in `salt_file`, readable by its owner only and made
@@ -174,25 +175,22 @@ def _salt(file: Path) -> bytes:
             own.unlink(missing_ok=True)
         salt = file.read_bytes()
     except OSError as error:
-        raise OSError(
-            error.errno, f"the key of the hashes cannot be kept in {file} ({error.strerror}); give another salt_file"
+        raise SaltError(
+            f"the key of the hashes cannot be kept in {file} ({error.strerror}); give another salt_file, or a working "
+            "folder that can be written to"
         ) from error
     if len(salt) < SALT_BYTES:
-        raise ValueError(
+        raise SaltError(
             f"{file} holds {len(salt)} bytes where {SALT_BYTES} are wanted; delete it to have a new one made"
         )
     return salt
 
 
 def _link(own: Path, file: Path) -> None:
+    """Give the new key its name unless another process was first; a file system without links only has a rename."""
     try:
         os.link(own, file)
     except FileExistsError:
         return
-
-
-def target_order(target: Target | None) -> tuple[str, int, int, str]:
-    """Files by name, servers as they stand in them; what has no target comes last."""
-    if target is None:
-        return ("\U0010ffff", 0, 0, "")
-    return (target.file, 0 if target.server is None else target.place.line, target.place.column, target.server or "")
+    except OSError:
+        own.replace(file)

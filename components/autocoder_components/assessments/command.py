@@ -202,7 +202,8 @@ def _verdict(assessment: Assessment, fail_on: str | None) -> int:
         )
     missing = [each for each in assessment.outcomes if _asked_and_missed(each)]
     if missing:
-        click.echo(f"the gate is closed: {plural(len(missing), 'check')} asked for could not be made", err=True)
+        made = f"{plural(len(missing), 'check')} asked for could not be made"
+        click.echo(f"the gate is closed: {made} ({missing[0].reason or 'no reason given'})", err=True)
     return 1 if closing or missing else 0
 
 

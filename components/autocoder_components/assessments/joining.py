@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
 
 from autocoder import In, Keyed, Merger, Transformer
 from autocoder_components.assessments.baseline import new_since, read_baseline
-from autocoder_components.assessments.checking import target_order
-from autocoder_components.assessments.model import Assessment, CheckKind, Joined, Outcome, Status
-from autocoder_components.assessments.requests import clock
+from autocoder_components.assessments.model import Assessment, CheckKind, Joined, Outcome, Status, Target
+from autocoder_components.assessments.reports.text import moment
+from autocoder_components.assessments.requests import FixedTime, clock
 from autocoder_components.assessments.rules import RULE_PACK
 from autocoder_components.assessments.score import open_findings, score
+
+PACKET = 256
+LOST = "the check gave no outcome; the log says why"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The outcomes so far, in packets, so that adding one copies a packet at most.
+
+    Frozen, because state that could be changed in place is copied whole for every message that touches it.
+    """
+
+    packets: tuple[tuple[Outcome, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return (len(self.packets) - 1) * PACKET + len(self.packets[-1]) if self.packets else 0
+
+    def with_one(self, outcome: Outcome) -> Arrived:
+        """These outcomes and one more."""
+        if not self.packets or len(self.packets[-1]) == PACKET:
+            return Arrived((*self.packets, (outcome,)))
+        return Arrived((*self.packets[:-1], (*self.packets[-1], outcome)))
+
+    def outcomes(self) -> list[Outcome]:
+        """All of them, in the order of their arrival."""
+        return [each for packet in self.packets for each in packet]
 
 
 class JoinOutcomes(Merger[Joined]):
@@ -30,7 +56,7 @@ class JoinOutcomes(Merger[Joined]):
     config = In(Outcome)
     security = In(Outcome)
     skipped = In(Outcome)
-    arrived = Keyed(list[Outcome], default_factory=list)
+    arrived = Keyed(Arrived, default=Arrived())
 
     def key(self, outcome: Outcome, /) -> str:
         return outcome.request.assessment_id
@@ -45,32 +71,61 @@ class JoinOutcomes(Merger[Joined]):
         return self._join(outcome)
 
     def _join(self, outcome: Outcome) -> Joined | None:
-        self.arrived.value.append(outcome)
-        if len(self.arrived.value) < outcome.planned:
+        arrived = self.arrived.value.with_one(outcome)
+        if len(arrived) < outcome.planned:
+            self.arrived.value = arrived
             return None
-        joined = _joined(self.arrived.value)
         self.arrived.clear()
-        return joined
+        return _joined(arrived.outcomes())
 
     def finish(self) -> Iterator[Joined]:
         for key in self.arrived.keys():  # noqa: SIM118  not a dict
             self.arrived.begin(key)
-            outcomes = self.arrived.value
-            missing = outcomes[0].planned - len(outcomes)
-            absent = Outcome(
-                outcomes[0].request,
-                None,
-                CheckKind.SKIPPED,
-                Status.ERROR,
-                outcomes[0].planned,
-                reason="the check gave no outcome; its dead letter says why",
-            )
-            yield _joined([*outcomes, *([absent] * missing)])
+            outcomes = self.arrived.value.outcomes()
+            self.arrived.clear()
+            yield _joined([*outcomes, *_lost(outcomes)])
 
 
-def _joined(outcomes: list[Outcome]) -> Joined:
-    ordered = sorted(outcomes, key=lambda each: (target_order(each.target), each.kind))
-    return Joined(outcomes[0].request, tuple(ordered))
+def _lost(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """An error for every planned outcome that never came, with its target where a sibling shows which one it had."""
+    first = outcomes[0]
+    missing = first.planned - len(outcomes)
+    absent = Outcome(first.request, None, CheckKind.SKIPPED, Status.ERROR, first.planned, reason=LOST)
+    kinds: dict[Target, set[CheckKind]] = {}
+    for each in outcomes:
+        if each.target is not None:
+            kinds.setdefault(each.target, set()).add(each.kind)
+    for target, seen in kinds.items():
+        for kind in (CheckKind.CONFIG, CheckKind.SECURITY):
+            if missing and kind not in seen:
+                missing -= 1
+                yield replace(absent, target=target, kind=kind)
+    for _ in range(missing):
+        yield absent
+
+
+def _joined(outcomes: Sequence[Outcome]) -> Joined:
+    return Joined(outcomes[0].request, tuple(sorted(outcomes, key=_order)))
+
+
+def _order(outcome: Outcome) -> tuple[object, ...]:
+    """Files by name, servers as they stand in them, what has no target last; total, whatever order they came in."""
+    target = outcome.target
+    place = (
+        (1,)
+        if target is None
+        else (
+            *(0, target.file, 0 if target.server is None else target.place.line, target.place.column),
+            *(target.server or "", target.path, target.sha256, target.problem or ""),
+        )
+    )
+    return (
+        *place,
+        outcome.kind,
+        outcome.status,
+        outcome.reason or "",
+        [each.fingerprint for each in outcome.findings],
+    )
 
 
 class ScoreFindings(Transformer[Joined, Assessment]):
@@ -84,7 +139,9 @@ class ScoreFindings(Transformer[Joined, Assessment]):
     """
 
     baseline: Path | None = Field(default=None, description="a baseline file; its findings are not new")
-    now: str | None = Field(default=None, description="a fixed time (ISO 8601 with offset) instead of the clock's")
+    now: FixedTime | None = Field(
+        default=None, description="a fixed time (ISO 8601 with offset) instead of the clock's"
+    )
 
     async def open(self) -> None:
         self._baseline = None if self.baseline is None else read_baseline(self.baseline)
@@ -96,7 +153,7 @@ class ScoreFindings(Transformer[Joined, Assessment]):
         assessment = Assessment(
             request=joined.request,
             started_at=joined.request.requested_at,
-            finished_at=clock(self.now),
+            finished_at=_not_before(joined.request.requested_at, clock(self.now)),
             targets=targets,
             outcomes=outcomes,
             findings=findings,
@@ -106,3 +163,8 @@ class ScoreFindings(Transformer[Joined, Assessment]):
             return assessment
         new = tuple(each.fingerprint for each in new_since(findings, self._baseline))
         return replace(assessment, new_fingerprints=new, baseline=str(self.baseline))
+
+
+def _not_before(started: str, finished: str) -> str:
+    """The end of an assessment; a clock that was set back meanwhile does not make it end before it started."""
+    return max(started, finished, key=moment)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -14,7 +17,7 @@ from autocoder import Sink, Statement
 from autocoder_components.assessments.model import Assessment
 from autocoder_components.assessments.reports.html import render_html
 from autocoder_components.assessments.reports.json_report import render_json
-from autocoder_components.assessments.reports.publish import publish
+from autocoder_components.assessments.reports.publish import PublishError, cure_of, publish
 from autocoder_components.assessments.reports.sarif import render_sarif
 from autocoder_components.assessments.reports.table import show_table
 from autocoder_components.assessments.rules import CATALOGUE
@@ -27,8 +30,14 @@ RENDER: Final[Mapping[str, Callable[[Assessment], str]]] = {
 }
 
 
+LAST_WRITTEN: Final = 1000
+
+
 class WriteReports(Sink[Assessment]):
     """Write the reports of each assessment, each file whole or not at all.
+
+    A folder that cannot be written to is refused before anything is assessed, a full disk when it is met; either stops
+    the pipeline.
 
     ```yaml
     reports: {use: assessments.WriteReports, from: score, with: {folder: reports, formats: [html, sarif]}}
@@ -38,25 +47,42 @@ class WriteReports(Sink[Assessment]):
     folder: Path = Field(default=Path("reports"), description="made where it does not exist")
     formats: list[Literal["html", "json", "sarif"]] = Field(default=["html", "sarif"])
     name: str = Field(
-        default="report", description="the files' name without suffix; {id} stands for the assessment's id"
+        default="report",
+        min_length=1,
+        description="the files' name without suffix; {id} stands for the assessment's id, and without it each assessment "
+        "replaces the reports of the one before",
     )
 
     async def open(self) -> None:
-        self.written: list[Path] = []
+        self.written: deque[Path] = deque(maxlen=LAST_WRITTEN)
         if self.formats:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.folder)
 
     def write(self, batch: Sequence[Assessment], /) -> None:
         for assessment in batch:
             name = self.name.replace("{id}", _file_name(assessment.request.assessment_id))
-            for format_name in self.formats:
+            for format_name in dict.fromkeys(self.formats):
                 path = self.folder / f"{name}.{format_name}"
                 publish(path, RENDER[format_name](assessment))
                 self.written.append(path)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise PublishError(folder, "it is no folder", "choose another folder for the reports") from None
+    except OSError as error:
+        raise PublishError(folder, error.strerror or str(error), cure_of(error)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        cure = "make the folder writable for this user, or choose another one for the reports"
+        raise PublishError(folder, "the folder cannot be written to", cure)
+
+
 def _file_name(text: str) -> str:
-    return "".join(each if each.isalnum() or each in "-_." else "_" for each in text)[:100]
+    """An id as part of a file's name; where characters had to go, a hash keeps it apart from others."""
+    plain = "".join(each if each.isalnum() or each in "-_." else "_" for each in text)[:100]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class SaveResults(Sink[Assessment]):
@@ -95,15 +121,29 @@ class PrintReport(Sink[Assessment]):
     """
 
     format: Literal["table", "json", "sarif", "html", "none"] = "table"
+    keep: bool = Field(default=False, description="keep what was printed, for the program that runs the pipeline")
 
     async def open(self) -> None:
         self.printed: list[Assessment] = []
 
     def write(self, batch: Sequence[Assessment], /) -> None:
         for assessment in batch:
-            self.printed.append(assessment)
             if self.format == "table":
                 show_table(assessment, sys.stdout)
             elif self.format != "none":
-                sys.stdout.write(RENDER[self.format](assessment) + "\n")
+                _print_document(RENDER[self.format](assessment))
             sys.stdout.flush()
+            if self.keep:
+                self.printed.append(assessment)
+
+
+def _print_document(text: str) -> None:
+    """A document is UTF-8, whatever the locale says of this program's output; a terminal gets what it can show."""
+    text = text if text.endswith("\n") else f"{text}\n"
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()

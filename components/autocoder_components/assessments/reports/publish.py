@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from autocoder import AutocoderError
+
 _CURES = {
     errno.ENOSPC: "free some space on that disk, or choose a path on another one",
     errno.EDQUOT: "free some of your disk quota, or choose a path on another disk",
@@ -23,11 +25,14 @@ _CURES = {
 }
 
 
-class PublishError(Exception):
-    """The report could not be written; the message names the path, the trouble and the cure."""
+class PublishError(AutocoderError, OSError):
+    """The file could not be written; the message names the path, the trouble and the cure.
+
+    An OSError, so that it stops a pipeline: a full disk is the fault of no single assessment.
+    """
 
     def __init__(self, path: Path, trouble: str, cure: str) -> None:
-        super().__init__(f"{path}: the report was not written: {trouble}; {cure}")
+        super().__init__(f"{path} was not written: {trouble}; {cure}")
         self.path = path
 
 
@@ -55,9 +60,15 @@ def publish(path: str | Path, content: str | bytes | Iterable[bytes]) -> None:
                 partial.unlink()
             raise
         _flush_folder(final.parent)
+    except PublishError:
+        raise
     except OSError as error:
-        trouble = error.strerror or str(error)
-        raise PublishError(final, trouble, _CURES.get(error.errno or 0, "choose another path")) from error
+        raise PublishError(final, error.strerror or str(error), cure_of(error)) from error
+
+
+def cure_of(error: OSError) -> str:
+    """What helps against an error of the operating system while writing a file."""
+    return _CURES.get(error.errno or 0, "choose another path")
 
 
 def _mode_to_keep(final: Path) -> int | None:

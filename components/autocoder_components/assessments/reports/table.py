@@ -1,7 +1,7 @@
 """The table of findings that a terminal shows, worst first, and the summary below it.
 
-Wide enough, it is a table; on a narrow terminal each finding is a short block, because five columns of ten characters
-help nobody. Everything that comes out of a configuration file is escaped and cut before it is shown.
+On a wide terminal it is a table; below that each finding is a short block of its own, because a message in a column of
+twenty characters helps nobody. Everything that comes out of a configuration file is escaped and cut before it is shown.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ from autocoder_components.assessments.model import Assessment, Finding, Outcome,
 from autocoder_components.assessments.reports.order import Facts, facts_of, worst_first
 from autocoder_components.assessments.reports.text import cut, cut_front, percent, plural, visible
 
-TABLE_FROM = 100
+TABLE_FROM = 140
 """Columns from which findings are shown as a table."""
+GUTTER_FROM = 72
+"""Columns from which the severities stand in a margin of their own."""
+PLAIN_WIDTH = 100
+"""Columns where there is no terminal to ask."""
 
 _STYLES = {
     Severity.CRITICAL: "bold white on red",
@@ -53,7 +57,7 @@ def show_table(assessment: Assessment, stream: TextIO, *, width: int | None = No
     100 columns where there is none.
     """
     terminal = stream.isatty()
-    columns = width or (Console(file=stream).width if terminal else TABLE_FROM)
+    columns = width or (Console(file=stream).width if terminal else PLAIN_WIDTH)
     text = render_table(assessment, width=columns, color=terminal and "NO_COLOR" not in os.environ)
     encoding = stream.encoding or "utf-8"
     try:
@@ -63,7 +67,7 @@ def show_table(assessment: Assessment, stream: TextIO, *, width: int | None = No
     stream.write(text)
 
 
-def render_table(assessment: Assessment, *, width: int = TABLE_FROM, color: bool = False) -> str:
+def render_table(assessment: Assessment, *, width: int = PLAIN_WIDTH, color: bool = False) -> str:
     """The findings and the summary as text, no line wider than `width` columns (at least 40).
 
     The same assessment always gives the same text. With `color` it holds ANSI sequences, all of them ours.
@@ -118,16 +122,27 @@ def _table(view: _View, findings: Iterable[Finding]) -> Table:
 
 
 def _blocks(view: _View, findings: Iterable[Finding]) -> Iterator[Text | Padding]:
+    """A head (severity, rule, server, and on a roomy line the place), then message and remedy, set in from the margin."""
+    roomy = view.width >= GUTTER_FROM
+    indent = max(len(severity) for severity in Severity) + 2 if roomy else 2
     for finding in findings:
         head = _severity(finding)
-        head.append("  ")
+        head.pad_right(max(2, indent - len(head)))
         head.append(_rule(view, finding))
-        yield head
-        yield Text(f"  {_where(finding, view.width - 2)}", overflow="fold")
         if finding.server is not None:
-            yield Text(f"  server {_server(finding)}", overflow="fold")
-        yield Padding(Text(_shown(finding.message, "message"), overflow="fold"), (0, 0, 0, 2))
-        yield Padding(Text(f"→ {_shown(finding.remedy, 'remedy')}", style="dim", overflow="fold"), (0, 0, 0, 2))
+            head.append(f"  {_server(finding)}", style="bold")
+        where = _where(finding, view.width - indent)
+        fits = roomy and head.cell_len + 2 + cell_len(where) <= view.width
+        if fits:
+            head.append(f"  {where}")
+        head.overflow = "fold"
+        yield head
+        if not fits:
+            yield Text(" " * indent + where)
+        yield Padding(Text(_shown(finding.message, "message"), overflow="fold"), (0, 0, 0, indent))
+        remedy = Text(f"→ {_shown(finding.remedy, 'remedy')}", style="dim", overflow="fold")
+        yield Padding(remedy, (0, 0, 0 if roomy else 1, indent))
+    if roomy:
         yield Text("")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import anyio
 import click
@@ -11,6 +13,7 @@ from autocoder.cli.loading import Session, open_session
 from autocoder.cli.options import common_options, json_option, pipeline_options
 from autocoder.cli.progress import is_live, live_line, plain_line, watch
 from autocoder.cli.reporting import State, count, give_json, say, table
+from autocoder.errors import UsageError
 from autocoder.pipeline import Pipeline
 from autocoder.summary import RunSummary
 
@@ -23,36 +26,48 @@ from autocoder.summary import RunSummary
     metavar="URL",
     help="sqlite:///path or postgresql://user@host/name, instead of the settings' database.",
 )
+@click.option("--in-memory", is_flag=True, help="Keep nothing: no positions, no state, no dead letters.")
+@click.option("--restart", is_flag=True, help="Forget where the sources stopped, and read them from the beginning.")
+@click.option(
+    "--wait", is_flag=True, help="Wait while another instance runs this pipeline, instead of leaving with 69."
+)
 @json_option
 @common_options
 @click.pass_context
-def command(
-    ctx: click.Context, pipeline: str, environment: str | None, allowed: tuple[str, ...], database: str | None
-) -> None:
+def command(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
     """Run a pipeline to the end of its input.
+
+    A run goes on where the last one stopped: everything it does is kept in the database, epoch by epoch. After a crash, or a
+    kill -9, run the same command again.
 
     PIPELINE is a YAML file, - for stdin, or the name of a pipeline that a pack ships. The first SIGINT (Ctrl-C) or SIGTERM
     stops reading and finishes what was read, with exit code 0; the second stops by force. A summary goes to stderr, or
     with --json to stdout.
     """
-    session = open_session(environment, allowed=allowed, database=database)
+    if options["in_memory"] and (options["restart"] or options["wait"]):
+        raise UsageError("a run that keeps nothing has nothing to restart from or to wait for; leave --in-memory out")
+    session = open_session(options["environment"], allowed=options["allowed"], database=options["database"])
     loaded = session.pipeline(pipeline)
-    summary = anyio.run(run_watched, loaded, database_of(session, loaded))
+    database = database_of(session, loaded, in_memory=options["in_memory"])
+    keep = {"keep": not options["in_memory"], "restart": options["restart"], "wait": options["wait"]}
+    summary = anyio.run(partial(run_watched, **keep), loaded, database)
     if ctx.ensure_object(State).json:
         give_json(summary_data(summary))
     else:
         say("\n".join(summary_lines(summary)))
+        if not options["in_memory"] and not summary.messages_in and not summary.drained:
+            say("nothing new since the last run; --restart reads the sources from the beginning")
 
 
-def database_of(session: Session, pipeline: Pipeline) -> str | None:
-    """The database to open: the one that was chosen, or the default one where a component needs it; else none."""
-    settings = session.settings.database
-    chosen = "url" in settings.model_fields_set
+def database_of(session: Session, pipeline: Pipeline, *, in_memory: bool) -> str | None:
+    """The database to open: that of the settings; none for a run in memory, unless a sink writes to it."""
     needed = any(node.needs_database for node in pipeline.compile().nodes.values())
-    return settings.url.get_secret_value() if chosen or needed else None
+    return None if in_memory and not needed else session.settings.database.url.get_secret_value()
 
 
-async def run_watched(pipeline: Pipeline, database: str | None, *, keep: bool = True) -> RunSummary:
+async def run_watched(
+    pipeline: Pipeline, database: str | None, *, keep: bool = True, restart: bool = False, wait: bool = False
+) -> RunSummary:
     """The run, with the watcher beside it; what stopped the pipeline comes out alone, not in a group.
 
     With `keep=False` the database only takes the rows of sinks: a run of its own, with no memory of the last one.
@@ -68,7 +83,9 @@ async def run_watched(pipeline: Pipeline, database: str | None, *, keep: bool = 
 
             tasks.start_soon(watcher)
             try:
-                summary = await pipeline.run_async(database=database, keep=keep, signals=True)
+                summary = await pipeline.run_async(
+                    database=database, keep=keep, restart=restart, wait=wait, signals=True
+                )
             except Exception as error:
                 failure = _alone(error)
             tasks.cancel_scope.cancel()

@@ -159,15 +159,33 @@ def test_a_secret_is_never_said(cli: Run, write: Write, monkeypatch: pytest.Monk
 
 
 class TestDatabase:
-    def test_is_not_opened_where_nothing_needs_it(self, cli: Run, project: Path) -> None:
-        assert cli("run", "demo.yaml").code == 0
+    def test_is_not_opened_by_a_run_in_memory(self, cli: Run, project: Path) -> None:
+        assert cli("run", "demo.yaml", "--in-memory").code == 0
         assert not (project / ".autocoder").exists()
+
+    def test_keeps_where_a_run_stopped(self, cli: Run) -> None:
+        assert cli("run", "demo.yaml").out == DOUBLED
+        again = cli("run", "demo.yaml")
+        assert (again.code, again.out) == (0, "")
+        assert "nothing new since the last run; --restart reads the sources from the beginning" in again.err
+        assert cli("run", "demo.yaml", "--restart").out == DOUBLED
+
+    def test_options_that_contradict_each_other_are_refused(self, cli: Run) -> None:
+        answer = cli("run", "demo.yaml", "--in-memory", "--restart")
+        assert answer.code == 2
+        assert "leave --in-memory out" in answer.err
 
     def test_is_the_embedded_one_where_a_sink_needs_it(self, cli: Run, write: Write, project: Path) -> None:
         write("warehouse.py", WAREHOUSE)
         write("keeping.yaml", KEEPING)
         assert cli("run", "keeping.yaml").code == 0
         assert _kept(project / ".autocoder" / "autocoder.db") == 30
+
+    def test_is_the_embedded_one_where_a_channel_is_durable(self, cli: Run, write: Write, project: Path) -> None:
+        write("durable.yaml", _demo().replace("from: double}", "from: {port: double, durable: true}}"))
+        answer = cli("run", "durable.yaml")
+        assert (answer.code, sorted(answer.out.split())) == (0, sorted(DOUBLED.split()))
+        assert (project / ".autocoder" / "autocoder.db").exists()
 
     def test_is_the_one_of_the_command_line(self, cli: Run, write: Write, project: Path) -> None:
         write("warehouse.py", WAREHOUSE)
@@ -206,7 +224,7 @@ class TestSettings:
     def test_of_the_environment_change_the_pipeline(self, cli: Run, write: Write) -> None:
         write("config/testing.yaml", "pipelines: {demo: {components: {numbers: {with: {upto: 3}}}}}")
         assert cli("run", "demo.yaml", "--env", "testing").out == "0\n2\n4\n"
-        assert cli("run", "demo.yaml").out == DOUBLED
+        assert cli("run", "demo.yaml", "--restart").out == DOUBLED
 
     def test_that_are_wrong_are_told_with_their_place(self, cli: Run, write: Write) -> None:
         write(

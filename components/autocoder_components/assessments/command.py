@@ -106,7 +106,8 @@ def assess(**options: Any) -> int:
     session = open_session(options["environment"], allowed=options["allowed"], database=options["database"])
     pipeline = session.pipeline(PIPELINE, _changes(options))
     try:
-        summary = anyio.run(run_watched, pipeline, session.settings.database.url.get_secret_value())
+        database = session.settings.database.url.get_secret_value()
+        summary = anyio.run(partial(run_watched, keep=False), pipeline, database)
     except PipelineError as error:
         # Who assesses does not know components: what one of ours says for a person is said as it is.
         raise error.__cause__ if isinstance(error.__cause__, AutocoderError) else error from None

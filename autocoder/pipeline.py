@@ -260,7 +260,7 @@ class Pipeline:
 
         With `database` (an SQLAlchemy URL without the driver) everything is kept there: positions, state, durable channels,
         dead letters; a run goes on where the last one stopped. One instance owns the pipeline at a time: another raises
-        OwnedElsewhereError, or with `wait` waits. `restart` forgets the positions first. With `keep=False` the database
+        OwnedElsewhereError, or with `wait` waits. `restart` forgets positions, state and messages under way first. With `keep=False` the database
         only takes the rows of sinks, and without one nothing is kept at all.
 
         With `signals` (main thread only) the first SIGTERM or SIGINT drains the pipeline and the second stops it by force,
@@ -319,6 +319,15 @@ def _refuse_unkept(graph: Graph, database: str | None, *, keep: bool) -> None:
         for edge in graph.edges
         if edge.options.durable and (database is None or not keep)
     ]
+    problems += [
+        Problem(
+            node.place,
+            f"messages are sent to {node.name!r} through the database, and this run keeps nothing",
+            cure=cure,
+        )
+        for node in graph.nodes.values()
+        if node.inbox is not None and (database is None or not keep)
+    ]
     if database is None:
         problems += [
             Problem(
@@ -342,7 +351,7 @@ async def _keeping(
     async with owning(database, graph.name, [region.name for region in graph.regions], wait=wait) as ownership:
         store = Store(database, graph.name)
         if restart:
-            await store.forget_positions()
+            await store.forget()
         yield Kept(graph, store, ownership, redactor)
 
 
@@ -361,11 +370,17 @@ async def _with_signals(run: Run) -> RunSummary:
                 run.drain()
 
     summary: RunSummary | None = None
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
             await tasks.start(listen, scope)
-            summary = await run()
+            try:
+                summary = await run()
+            except Exception as error:  # raised below: out of the group it would come wrapped in another
+                failure = error
         tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     if summary is None:
         forced = ForcedStop(
             f"stopped by force by a second {stopped[-1].name}; what was not committed will be done again"

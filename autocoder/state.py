@@ -23,11 +23,13 @@ _ATOMS: Final = (int, float, str, bytes, bool, type(None), complex)
 class Cell(Generic[T]):
     """The state of one component under one name: values by key, and what the message at hand changed."""
 
-    __slots__ = ("_absent", "_default", "_touched", "_undo", "_values", "key", "type")
+    __slots__ = ("_absent", "_default", "_touched", "_undo", "_values", "kept", "key", "type")
 
     def __init__(self, type: type[T] | Any, default: Callable[[], T]) -> None:
         self.type = type
         self.key = ""
+        self.kept = False
+        """Whether the value outlives the run, because there is a store."""
         self._default = default
         self._values: dict[str, Any] = {}
         self._undo: dict[str, Any] = {}

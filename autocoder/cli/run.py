@@ -87,18 +87,11 @@ async def run_watched(
                     database=database, keep=keep, restart=restart, wait=wait, signals=True
                 )
             except Exception as error:
-                failure = _alone(error)
+                failure = error
             tasks.cancel_scope.cancel()
     if summary is None:
         raise failure or AssertionError("a run gives a summary or raises")
     return summary
-
-
-def _alone(error: Exception) -> Exception:
-    """An error without the groups of one that task groups on its way have put around it."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def summary_data(summary: RunSummary) -> dict[str, object]:

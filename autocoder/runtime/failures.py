@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ from autocoder.graph import Node
 from autocoder.masking import Redactor
 from autocoder.message import Rejected, Traced
 
+# Dead letters of one component that are logged one by one; a million lines would help nobody.
+MOST_TOLD: Final = 100
 logger: Final = logging.getLogger("autocoder.pipeline")
 
 
@@ -37,6 +40,7 @@ class Failures:
         self._pipeline = pipeline
         self.redactor = redactor
         self._on_dead_letter = on_dead_letter
+        self._told: Counter[str] = Counter()
         self._random = random.Random()  # noqa: S311  jitter is no secret
 
     def delay(self, node: Node, error: BaseException, attempt: int) -> float | None:
@@ -57,6 +61,11 @@ class Failures:
         if node.on_error.then == "dead_letter":
             letter = DeadLetter(node.name, port, payload, describe(error), type(error).__name__, attempts, place)
             self._on_dead_letter(letter)
+            self._told[node.name] += 1
+            if self._told[node.name] == MOST_TOLD + 1:
+                logger.warning("component %r: further dead letters are counted, and no longer listed here", node.name)
+            if self._told[node.name] > MOST_TOLD:
+                return node.on_error.then
             logger.warning(
                 "%s",
                 self.redactor(

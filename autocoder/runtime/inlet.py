@@ -81,6 +81,10 @@ class Inlet:
         self._upstream = [each for each in regions if each is not self._region]
         self._endless = any(each is self._region for each in regions)
 
+    def keep_open(self) -> None:
+        """It is fed from outside: it ends only when the run drains."""
+        self._endless = True
+
     def wake(self) -> None:
         """There may be new rows."""
         self._wake.set()

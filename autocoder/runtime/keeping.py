@@ -49,6 +49,9 @@ class Unkept:
     def join(self, parts: Parts, edge: Edge) -> None:
         raise AssertionError(f"{edge} is durable, and that is refused without a store")
 
+    def open(self, parts: Parts, node: Node) -> None:
+        raise AssertionError(f"{node.name} is an inbox, and that is refused without a store")
+
     def equip(self, parts: Parts, unit: Unit, region: Region) -> None:
         """Nothing: failed messages are tried again in their place, state lives in memory."""
 
@@ -120,6 +123,16 @@ class Kept:
         sources = {self._region_of[each.edge.source] for each in self._outlets[key]}
         inlet.feed_from([parts.regions[name] for name in sources])
 
+    def open(self, parts: Parts, node: Node) -> None:
+        for port in node.ins:
+            channel = Channel(f"{node.name}.{port} (inbox)", capacity=DEFAULT_CAPACITY)
+            codec, region = self._codec(node.name, port), parts.regions[self._region_of[node.name]]
+            inlet = Inlet(self._store, node.name, port, channel, codec, region, traced=parts.units[node.name].traced)
+            if node.inbox == "drain":
+                inlet.keep_open()
+            parts.inlets.append(inlet)
+            parts.arriving.setdefault(node.name, []).append((port, channel))
+
     def equip(self, parts: Parts, unit: Unit, region: Region) -> None:
         node = unit.node
         ports = node.ins if node.kind != "source" else {OUT: node.outs[OUT]}
@@ -146,9 +159,7 @@ class Kept:
     def _codec(self, component: str, port: str) -> Codec:
         """The codec of a port: by the type that its producers say, where the component itself takes anything."""
         if (component, port) not in self._codecs:
-            node = self._graph.nodes[component]
-            carried = [edge.type for edge in self._graph.edges if (edge.target, edge.port) == (component, port)]
-            self._codecs[component, port] = Codec(_carried_type(node, port, carried))
+            self._codecs[component, port] = Codec(self._graph.payload_type(component, port))
         return self._codecs[component, port]
 
     # -- running --------------------------------------------------------------------------------------------------
@@ -240,20 +251,8 @@ class Kept:
             taken = inlet.committed(epoch.done) if self._region_of[inlet.component] == epoch.region else 0
             if sent[key] or taken:
                 inlet.wake()
-            for outlet in self._outlets[key]:
+            for outlet in self._outlets.get(key, ()):
                 outlet.backlog(sent[key] - taken)
         for change in epoch.done.parked:
             if isinstance(change.reference, int) and change.status in ("completed", "dead_letter"):
                 self._known.discard(change.reference)
-
-
-def _carried_type(node: Node, port: str, carried: list[Any]) -> Any:
-    own = node.ins.get(port, node.outs.get(port, Any))
-    types = list(dict.fromkeys(map(_hashable, carried)))
-    if own is Any and len(types) == 1:
-        return carried[0]
-    return own
-
-
-def _hashable(hint: Any) -> Any:
-    return hint if getattr(hint, "__hash__", None) is not None else repr(hint)

@@ -30,6 +30,8 @@ class StateMemory:
         self._cells = cells
         self._codecs = codecs
         self._touched: deque[set[str]] = deque(maxlen=EPOCHS_UNDER_WAY)
+        for cell in cells.values():
+            cell.kept = True
 
     async def load_plain(self) -> None:
         """Load the values that have no key; called before the first message."""

@@ -71,6 +71,9 @@ class Keeper(Protocol):
     def join(self, parts: Parts, edge: Edge) -> None:
         """Make the two ends of a durable channel."""
 
+    def open(self, parts: Parts, node: Node) -> None:
+        """Make the input of an inbox, which nothing in the pipeline feeds."""
+
     def equip(self, parts: Parts, unit: Unit, region: Region) -> None:
         """Give a unit what it needs to park messages and to keep state."""
 
@@ -126,8 +129,8 @@ class Run:
         self._build()
         failure: BaseException | None = None
         try:
-            await self._open()
             await self._keeper.restore(self._parts)
+            await self._open()
             await self._supervise()
             await self._finish()
         except BaseException as error:
@@ -148,7 +151,7 @@ class Run:
             dropped[edge.target] += channel.dropped
         components = {
             name: ComponentSummary(
-                kind=unit.node.kind,
+                kind=unit.node.kind if unit.node.inbox is None else "inbox",
                 taken=unit.given + unit.dead_letters if unit.node.kind == "source" else unit.taken,
                 given=unit.given,
                 dead_letters=unit.dead_letters,
@@ -186,6 +189,9 @@ class Run:
                 channel = _channel(edge)
                 parts.connect(edge, channel)
                 producer.channels[edge.output].append(channel)
+        for node in graph.nodes.values():
+            if node.inbox is not None:
+                self._keeper.open(parts, node)
         for plan in graph.regions:
             self._build_region(plan)
 

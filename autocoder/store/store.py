@@ -134,14 +134,21 @@ class Store:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    async def forget_positions(self) -> None:
-        """`--restart`: every source starts from the beginning; state and messages stay."""
+    async def forget(self) -> None:
+        """`--restart`: positions, state and messages under way are forgotten; dead letters and what was written stay.
+
+        State goes with the positions: totals of messages that are read again would count them twice.
+        """
+        mine = (
+            sa.delete(checkpoints).where(checkpoints.c.pipeline == self.pipeline, checkpoints.c.checkpoint_name == ""),
+            sa.delete(component_state).where(component_state.c.pipeline == self.pipeline),
+            sa.delete(port_messages).where(
+                port_messages.c.pipeline == self.pipeline, port_messages.c.status.in_(["pending", "processing", "failed"])
+            ),
+        )
         async with self.database.transaction() as connection:
-            await connection.execute(
-                sa.delete(checkpoints).where(
-                    checkpoints.c.pipeline == self.pipeline, checkpoints.c.checkpoint_name == ""
-                )
-            )
+            for statement in mine:
+                await connection.execute(statement)
 
     async def commit(self, epoch: EpochCommit) -> None:
         """Write an epoch: the fence, then everything else, in one transaction. Raises LeaseLost under an older token.

@@ -85,6 +85,18 @@ class Broken(Source[int]):
         raise OSError("the disk is gone")
 
 
+@pytest.mark.parametrize("signals", [False, True])
+def test_what_stopped_the_run_comes_alone(signals: bool) -> None:
+    pipeline = Pipeline("broken")
+    pipeline.add("sink", Collect(), after=pipeline.add("source", Broken()))
+
+    async def main() -> None:
+        with pytest.raises(PipelineError, match="the disk is gone"):
+            await pipeline.run_async(signals=signals)
+
+    anyio.run(main)
+
+
 class Unwritable(Sink[int]):
     """Refuses everything as a full disk does; notes what it was asked to do."""
 

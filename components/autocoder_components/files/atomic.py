@@ -14,6 +14,7 @@ from threading import Lock
 from typing import BinaryIO, Final
 
 from anyio.to_thread import run_sync
+from typing_extensions import TypedDict
 
 from autocoder_components.files.streams import BLOCK_BYTES, open_stream
 
@@ -24,6 +25,14 @@ _claimed: Final[set[Path]] = set()
 _claims: Final = Lock()
 
 
+class Mark(TypedDict):
+    """How far a file was written when its epoch was committed: its hidden name, its inode, the bytes that are good."""
+
+    part: str
+    inode: int
+    size: int
+
+
 class AtomicFile:
     """Bytes for a file that is published by `publish`; until then they stand in a hidden file beside it.
 
@@ -32,7 +41,7 @@ class AtomicFile:
     too: each `sync` ends a member). A process that is killed leaves the hidden file, `.name.<random>.part`.
     """
 
-    def __init__(self, path: str, *, append: bool, create_folders: bool) -> None:
+    def __init__(self, path: str, *, append: bool, create_folders: bool, resume: Mark | None = None) -> None:
         self.target = _resolved(path, create_folders=create_folders)
         self.size = 0
         """Bytes in the hidden file, as far as it is good."""
@@ -44,13 +53,50 @@ class AtomicFile:
         self._seen = _identity(self.target)
         _claim(self.target)
         self.part = self.target.with_name(f".{self.target.name}.{secrets.token_hex(6)}.part")
+        self._before: int | None = None
+        """Bytes of the published file that this one begins with, copied when there is something to add."""
         try:
+            if resume:
+                self._resume(resume)
+                return
             self._file = _create(self.part, like=self.target)
             if append and self._seen is not None:
                 self._copy()
         except BaseException:
             self._discard()
             raise
+
+    def _resume(self, mark: Mark) -> None:
+        """Go on where an earlier run had committed: in its hidden file, or behind what it published."""
+        left = self.target.with_name(mark["part"])
+        size = mark["size"]
+        if left.is_file() and left.stat().st_size >= size:
+            self.part = left
+            self._file = self.part.open("r+b", buffering=0)
+            os.ftruncate(self._file.fileno(), size)
+            self._file.seek(size)
+            self.size = size
+        elif self._seen is not None and self._seen[0] == mark["inode"] and self._seen[1] >= size:
+            self._file = _create(self.part, like=self.target)
+            self._before, self._replaces = size, True
+        else:
+            raise ValueError(
+                f"{str(self.target)!r} is not as this pipeline left it (removed, or written by someone else), so it cannot "
+                f"go on in it; --restart writes it anew"
+            )
+
+    def mark(self) -> Mark:
+        """Where a later run goes on, once this is committed; call it after `sync`."""
+        if self._before is not None:  # nothing was added to what is published
+            return Mark(part=self.part.name, inode=self.target.stat().st_ino, size=self._before)
+        return Mark(part=self.part.name, inode=os.fstat(self._file.fileno()).st_ino, size=self.size)
+
+    def _begin(self) -> None:
+        """There is something to add: begin with what is published."""
+        size, self._before = self._before or 0, None
+        with self.target.open("rb") as old:
+            while self.size < size and (block := old.read(min(BUFFER_BYTES, size - self.size))):
+                self._put_raw(block)
 
     def _copy(self) -> None:
         """Begin with what the file holds, its last line ended."""
@@ -62,6 +108,8 @@ class AtomicFile:
 
     def write(self, data: bytes) -> None:
         """Take `data`; it goes to the disk when there is a mebibyte of it."""
+        if self._before is not None and data:
+            self._begin()
         if self._pending_bytes + len(data) >= BUFFER_BYTES:
             self._put(b"".join((*self._pending, data)))
             self._pending, self._pending_bytes = [], 0
@@ -112,6 +160,9 @@ class AtomicFile:
 
         `convert(written, file)` makes the file from what was written, where that is not yet its format.
         """
+        if self._before is not None:
+            self._discard()  # what is published is what it should be
+            return
         self.sync()
         if self._replaces and _identity(self.target) != self._seen:
             raise FileExistsError(
@@ -137,9 +188,14 @@ class AtomicFile:
             other.unlink(missing_ok=True)
             raise
 
-    def close(self) -> None:
-        """Without `publish` before it: leave no trace."""
-        if not self._file.closed:
+    def close(self, *, keep: bool = False) -> None:
+        """Without `publish` before it: leave no trace, or `keep` the hidden file for the run that goes on in it."""
+        if self._file.closed:
+            return
+        if keep and self._before is None:
+            self._file.close()
+            _release(self.target)
+        else:
             self._discard()
 
     def _discard(self) -> None:
@@ -147,6 +203,11 @@ class AtomicFile:
             self._file.close()
         self.part.unlink(missing_ok=True)
         _release(self.target)
+
+
+def is_under_way(path: str, mark: Mark) -> bool:
+    """Whether the hidden file of an earlier run is still there."""
+    return Path(path).resolve().with_name(mark["part"]).is_file()
 
 
 async def write_async(file: AtomicFile, data: bytes) -> None:

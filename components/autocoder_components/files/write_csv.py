@@ -13,8 +13,8 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 from pydantic_core import to_json, to_jsonable_python
 
-from autocoder import Sink
-from autocoder_components.files.atomic import AtomicFile, write_async
+from autocoder import Sink, Value
+from autocoder_components.files.atomic import AtomicFile, Mark, write_async
 from autocoder_components.files.fields import Append, CreateFolders, Delimiter, OutputPath, check_delimiter
 
 
@@ -43,6 +43,8 @@ class WriteCsv(Sink[Any]):
     delimiter: Delimiter = ","
     append: Append = False
     create_folders: CreateFolders = False
+    written = Value(Mark | None, default=None)
+    header = Value(list[str] | None, default=None)
 
     def check(self) -> None:
         """Refuse a delimiter that cannot work."""
@@ -52,8 +54,13 @@ class WriteCsv(Sink[Any]):
         """Make the hidden file; refuse a path that cannot be written, or columns that are not those of the file."""
         self._columns: list[str] | None = self.columns
         self._needs_header = True
-        create = partial(AtomicFile, append=self.append, create_folders=self.create_folders)
+        mark = self.written.value
+        create = partial(AtomicFile, append=self.append, create_folders=self.create_folders, resume=mark)
         self._file: AtomicFile = await run_sync(create, self.path)
+        if mark is not None:
+            self._columns = self.header.value
+            self._needs_header = self._columns is None
+            return
         if self.append and self._file.size:
             try:
                 self._adopt(await run_sync(_first_row, self._file.target, self.delimiter))
@@ -92,6 +99,8 @@ class WriteCsv(Sink[Any]):
     async def flush(self) -> None:
         """Make durable what was taken."""
         await run_sync(self._file.sync)
+        self.written.value = self._file.mark()
+        self.header.value = None if self._needs_header else self._columns
 
     async def finish(self) -> None:
         """Put the file under its name; without any payload it has the row of `columns` alone, if these are given."""
@@ -100,8 +109,8 @@ class WriteCsv(Sink[Any]):
         await run_sync(self._file.publish)
 
     async def close(self) -> None:
-        """Remove the hidden file, unless it has its name."""
-        await run_sync(self._file.close)
+        """Remove the hidden file, unless it has its name or a later run goes on in it."""
+        await run_sync(partial(self._file.close, keep=self.written.kept))
 
 
 class _Lines(list[str]):

@@ -9,8 +9,8 @@ from typing import Any
 from anyio.to_thread import run_sync
 from pydantic_core import to_json
 
-from autocoder import Sink
-from autocoder_components.files.atomic import AtomicFile, write_async
+from autocoder import Sink, Value
+from autocoder_components.files.atomic import AtomicFile, Mark, write_async
 from autocoder_components.files.fields import Append, CreateFolders, OutputPath
 
 
@@ -29,17 +29,20 @@ class WriteJsonLines(Sink[Any]):
 
     The file appears under its name when the pipeline ends well, complete and in one step, in place of what was
     there; a pipeline that fails leaves what was there. Until then it is a hidden file `.name.<random>.part` beside it,
-    which stays behind (and may be deleted) only if the process is killed. With `append` what the file holds is
+    which stays behind only if the process is killed. In a run that is kept,
+    the next one goes on in it: what was committed is there once, whatever happened. With `append` what the file holds is
     copied first; if someone else changes it meanwhile, the pipeline fails rather than undo that.
     """
 
     path: OutputPath
     append: Append = False
     create_folders: CreateFolders = False
+    written = Value(Mark | None, default=None)
 
     async def open(self) -> None:
         """Make the hidden file; refuse a path that cannot be written, or that another sink writes."""
-        create = partial(AtomicFile, append=self.append, create_folders=self.create_folders)
+        mark = self.written.value
+        create = partial(AtomicFile, append=self.append, create_folders=self.create_folders, resume=mark)
         self._file: AtomicFile = await run_sync(create, self.path)
 
     async def write(self, batch: Sequence[Any], /) -> None:
@@ -50,11 +53,12 @@ class WriteJsonLines(Sink[Any]):
     async def flush(self) -> None:
         """Make durable what was taken."""
         await run_sync(self._file.sync)
+        self.written.value = self._file.mark()
 
     async def finish(self) -> None:
         """Put the file under its name."""
         await run_sync(self._file.publish)
 
     async def close(self) -> None:
-        """Remove the hidden file, unless it has its name."""
-        await run_sync(self._file.close)
+        """Remove the hidden file, unless it has its name or a later run goes on in it."""
+        await run_sync(partial(self._file.close, keep=self.written.kept))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, Literal
 
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
-from autocoder import Sink
+from autocoder import Sink, Value
 from autocoder_components.files.arrow import pyarrow
-from autocoder_components.files.atomic import AtomicFile, write_async
+from autocoder_components.files.atomic import AtomicFile, Mark, is_under_way, write_async
 from autocoder_components.files.fields import CreateFolders, OutputPath
 
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), date, datetime, Decimal})
@@ -36,6 +38,7 @@ class WriteParquet(Sink[Any]):
 
     What is written stands in a hidden file beside the target, row by row and durable at each commit; at a clean end it
     is turned into Parquet, with `row_group` rows in each group, and published as by files.WriteJsonLines.
+    A published file cannot be added to: a later run that has more to write stops and says so.
     """
 
     path: OutputPath
@@ -45,17 +48,36 @@ class WriteParquet(Sink[Any]):
         Literal["snappy", "zstd", "gzip", "lz4", "none"], Field(description="of the columns in the file")
     ] = "snappy"
     create_folders: CreateFolders = False
+    written = Value(Mark | None, default=None)
 
     async def open(self) -> None:
         """Make the hidden file; refuse a path that cannot be written, a type that Arrow does not know."""
         arrow = await run_sync(pyarrow)
         self._fixed = {name: _arrow_type(arrow, name, alias) for name, alias in self.types.items()}
         self._schema = arrow.schema([])
-        create = partial(AtomicFile, append=False, create_folders=self.create_folders)
-        self._file: AtomicFile = await run_sync(create, self.path)
+        mark = self.written.value
+        self._file: AtomicFile | None = None
+        if mark is not None and not is_under_way(self.path, mark):
+            return  # published by an earlier run, and a Parquet file has no room at its end
+        create = partial(AtomicFile, append=False, create_folders=self.create_folders, resume=mark)
+        self._file = await run_sync(create, self.path)
+        if mark is not None:
+            await run_sync(self._learn_schema, self._file.part)
+
+    def _learn_schema(self, part: Path) -> None:
+        arrow = pyarrow()
+        with part.open("rb") as written:
+            for table in _tables(written):
+                self._schema = self._unified(arrow, table.schema)
 
     async def write(self, batch: Sequence[Any], /) -> None:
         """Take all payloads, or none where one is refused."""
+        if self._file is None:
+            raise FileExistsError(
+                errno.EEXIST,
+                "was published by an earlier run and cannot be added to; --restart writes it anew",
+                self.path,
+            )
         arrow, ipc = pyarrow(), pyarrow("pyarrow.ipc")
         rows = [_row(payload) for payload in batch]
         names = list(dict.fromkeys(name for row in rows for name in row))
@@ -83,11 +105,14 @@ class WriteParquet(Sink[Any]):
 
     async def flush(self) -> None:
         """Make durable what was taken."""
-        await run_sync(self._file.sync)
+        if self._file is not None:
+            await run_sync(self._file.sync)
+            self.written.value = self._file.mark()
 
     async def finish(self) -> None:
         """Turn what was written into Parquet and put it under its name."""
-        await run_sync(self._file.publish, self._convert)
+        if self._file is not None:
+            await run_sync(self._file.publish, self._convert)
 
     def _convert(self, written: BinaryIO, file: BinaryIO) -> None:
         arrow, parquet = pyarrow(), pyarrow("pyarrow.parquet")
@@ -105,8 +130,9 @@ class WriteParquet(Sink[Any]):
                 writer.write_table(arrow.concat_tables(waiting), row_group_size=self.row_group)
 
     async def close(self) -> None:
-        """Remove the hidden file, unless it has its name."""
-        await run_sync(self._file.close)
+        """Remove the hidden file, unless it has its name or a later run goes on in it."""
+        if self._file is not None:
+            await run_sync(partial(self._file.close, keep=self.written.kept))
 
 
 def _tables(written: BinaryIO) -> Iterator[Any]:

@@ -45,7 +45,9 @@ class WriteReports(Sink[Assessment]):
     """
 
     folder: Path = Field(default=Path("reports"), description="made where it does not exist")
-    formats: list[Literal["html", "json", "sarif"]] = Field(default=["html", "sarif"])
+    formats: list[Literal["html", "json", "sarif"]] = Field(
+        default=["html", "sarif"], description="the reports to write, a file each; empty: none"
+    )
     name: str = Field(
         default="report",
         min_length=1,
@@ -120,7 +122,9 @@ class PrintReport(Sink[Assessment]):
     ```
     """
 
-    format: Literal["table", "json", "sarif", "html", "none"] = "table"
+    format: Literal["table", "json", "sarif", "html", "none"] = Field(
+        default="table", description="what is printed; none: nothing, for a pipeline that only keeps"
+    )
     keep: bool = Field(default=False, description="keep what was printed, for the program that runs the pipeline")
 
     async def open(self) -> None:

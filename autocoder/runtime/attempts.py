@@ -102,42 +102,58 @@ class Processes:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._threads = anyio.CapacityLimiter(worker.node.concurrency)
-        self._pool = self._start()
+        self._threads = anyio.CapacityLimiter(worker.node.concurrency + 1)
+        self._alone = anyio.Lock()
+        self._pool = self._start(worker.node.concurrency)
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _start(self, processes: int) -> ProcessPoolExecutor:
         component = self._worker.component
         kind = type(component)
         file = getattr(sys.modules.get(kind.__module__), "__file__", None)
         return ProcessPoolExecutor(
-            self._worker.node.concurrency,
+            processes,
             multiprocessing.get_context("spawn"),
             _open_worker,
             (list(sys.path), kind.__module__, file, kind.__qualname__, dict(component.__dict__)),
         )
 
     async def attempt(self, port: str, items: list[Any]) -> list[Result]:
-        """Call the handler in a process; a message that kills its process fails, and the others are given again."""
+        """Call the handler in a process. A message that kills its process fails; those beside it are given again."""
         pool = self._pool
         try:
-            results = await anyio.to_thread.run_sync(
-                lambda: pool.submit(_work, port, self._worker.payloads(items)).result(),
-                limiter=self._threads,
-                abandon_on_cancel=True,
-            )
+            results = await self._submit(pool, port, items)
         except BrokenProcessPool:
             if pool is self._pool:
-                self._pool = self._start()
-            if len(items) == 1:
-                return [
-                    RemoteError(
-                        "the worker process died while it handled this message", ("BrokenProcessPool", "Exception")
-                    )
-                ]
-            return [result for item in items for result in await self.attempt(port, [item])]
-        except Exception as error:
+                self._pool = self._start(self._worker.node.concurrency)
+            return await self._suspects(port, items)
+        except Exception as error:  # a payload or result that cannot be pickled
             return [error] * len(items)
         return [self._result(item, result) for item, result in zip(items, results, strict=True)]
+
+    async def _suspects(self, port: str, items: list[Any]) -> list[Result]:
+        """Some message killed a process of the pool, perhaps none of these: give each again, alone in a process."""
+        results: list[Result] = []
+        async with self._alone:
+            pool = self._start(1)
+            for item in items:
+                try:
+                    (result,) = await self._submit(pool, port, [item])
+                    results.append(self._result(item, result))
+                except BrokenProcessPool:
+                    died = "the worker process died while it handled this message"
+                    results.append(RemoteError(died, ("BrokenProcessPool", "Exception")))
+                    pool = self._start(1)
+                except Exception as error:
+                    results.append(error)
+            pool.shutdown(wait=False)
+        return results
+
+    async def _submit(self, pool: ProcessPoolExecutor, port: str, items: list[Any]) -> list[Any]:
+        return await anyio.to_thread.run_sync(
+            lambda: pool.submit(_work, port, self._worker.payloads(items)).result(),
+            limiter=self._threads,
+            abandon_on_cancel=True,
+        )
 
     def _result(self, item: Any, result: Any) -> Result:
         if isinstance(result, RemoteError):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_settings import BaseSettings
 
+from autocoder.database_options import DatabaseOptions
+from autocoder.database_settings import PostgresqlSettings, SqliteSettings
 from autocoder.errors import Problem
 from autocoder.loading import load_pipeline
 from autocoder.registry import Registry
@@ -64,6 +68,59 @@ def test_the_order_of_precedence(tmp_path: Path, write: Write) -> None:
     assert given is not None and url(given) == "sqlite:////abs.db"
     write(testing="")
     assert settings(tmp_path, "testing", **variables).environment == "testing"
+
+
+def test_pydantic_settings_asks_the_sources_in_the_order_of_precedence(tmp_path: Path, write: Write) -> None:
+    assert issubclass(Settings, BaseSettings) and isinstance(settings(tmp_path), BaseSettings)
+    write(
+        development="database: {backend: postgresql, host: file, port: 1, name: file, retry: {attempts: 2, cap: 9}}\n"
+        "logging: {level: debug, format: json}\n"
+    )
+    variables = {
+        "AUTOCODER_DATABASE__HOST": "variable",
+        "AUTOCODER_DATABASE__PORT": "2",
+        "AUTOCODER_DATABASE__RETRY__ATTEMPTS": "3",
+        "AUTOCODER_LOGGING__LEVEL": "ERROR",
+    }
+    found, problems = load_settings(environ=variables, folder=tmp_path, explicit={"database": {"host": "explicit"}})
+    assert found is not None and problems == []
+    assert url(found) == "postgresql://explicit:2/file"
+    assert (found.database.retry.attempts, found.database.retry.cap) == (3, 9)
+    assert (found.logging.level, found.logging.format) == ("error", "json")
+
+
+def test_only_the_variables_that_are_given_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOCODER_LOGGING__LEVEL", "debug")
+    assert settings(tmp_path).logging.level == Settings().logging.level == "info"
+    assert settings(tmp_path, autocoder_logging__level="debug").logging.level == "info"
+
+
+def test_a_stronger_source_s_mistake_stands_at_its_place(tmp_path: Path, write: Write) -> None:
+    write(development="database: {retry: {attempts: none}}\nlogging: {level: info, format: x}\n")
+    variables = {"AUTOCODER_LOGGING__LEVEL": "loud", "AUTOCODER_DATABASE__RETRY__ATTEMPTS": "0"}
+    found, problems = load_settings(environ=variables, folder=tmp_path, explicit={"database": {"retry": {"cap": 0}}})
+    assert found is None and sorted(str(each).split(":")[0] for each in problems) == [
+        "arguments",
+        "config/development.yaml",
+        "environment variable AUTOCODER_DATABASE__RETRY__ATTEMPTS",
+        "environment variable AUTOCODER_LOGGING__LEVEL",
+    ]
+
+
+def test_what_only_loading_decides_cannot_be_set(tmp_path: Path, write: Write) -> None:
+    write(development="environment: x\nfile: y\nsecrets: [z]\n")
+    assert [each.partition("; ")[0] for each in wrong(tmp_path)] == [
+        f"config/development.yaml:{line}:1: the settings has no key '{key}'"
+        for line, key in enumerate(("environment", "file", "secrets"), 1)
+    ]
+    assert settings_are_default(tmp_path / "elsewhere", AUTOCODER_ENVIRONMENT="x", AUTOCODER_SECRETS="y")
+
+
+def settings_are_default(folder: Path, **environ: str) -> bool:
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("")
+    found = settings(folder, **environ)
+    return (found.environment, found.secrets, found.file) == ("development", frozenset(), None)
 
 
 def test_the_project_folder_holds_the_files_and_paths_count_from_the_working_folder(
@@ -132,6 +189,8 @@ def test_every_mistake_at_once(tmp_path: Path, write: Write) -> None:
         ("AUTOCODER_LOGGING__LEVL", "did you mean 'AUTOCODER_LOGGING__LEVEL'"),
         ("AUTOCODER_PIPELINES__X", "AUTOCODER_LOGGING__LEVEL"),
         ("AUTOCODER_DATABASE__URL__X", "did you mean 'AUTOCODER_DATABASE__URL'?"),
+        ("AUTOCODER_DATABASE__RETRY", "AUTOCODER_DATABASE__RETRY__"),
+        ("AUTOCODER_DATABASE__SSLMODE", "did you mean 'AUTOCODER_DATABASE__SSL_MODE'?"),
     ],
 )
 def test_unknown_variables(tmp_path: Path, name: str, cure: str) -> None:
@@ -175,6 +234,7 @@ def test_any_file_is_an_environment(tmp_path: Path, write: Write) -> None:
         ("sqlite:///file:x?mode=memory&uri=true", "in memory"),
         ("sqlite://x.db", "needs three slashes before the path; write sqlite:///x.db"),
         ("x.db", "is no database URL"), ("", "is no database URL"),
+        ("postgresql://u:p@w@h/n", "an @ is %40"),
     ],
 )  # fmt: skip
 def test_refused_urls(text: str, message: str) -> None:
@@ -227,3 +287,19 @@ def test_the_files_of_this_repository_load(name: str) -> None:
     if name in ("staging", "production"):
         _, problems = load_settings(name, environ={}, folder=CONFIGS.parent)
         assert len(problems) == 1 and "AUTOCODER_DATABASE_URL is not set" in str(problems[0])
+
+
+@pytest.mark.parametrize("name", ["development", "testing", "staging", "production"])
+def test_their_commented_examples_load_as_well(tmp_path: Path, write: Write, name: str) -> None:
+    keys = "|".join({*SqliteSettings.model_fields, *PostgresqlSettings.model_fields})
+    text, count = re.subn(rf"^  # (({keys}): .*)$", r"  \1", (CONFIGS / f"{name}.yaml").read_text(), flags=re.MULTILINE)
+    assert count > 1
+    if "\n  backend: " in text:
+        text = re.sub(r"^  url: .*\n", "", text, flags=re.MULTILINE)
+    write(**{name: text})
+    found = settings(tmp_path, name, AUTOCODER_DATABASE_URL="postgresql://h/n", DB_HOST="h", DB_PASSWORD="p/w")
+    assert found.database.backend == ("sqlite" if name in ("development", "testing") else "postgresql")
+    if name in ("development", "production"):  # they say that these are the defaults
+        options = found.database.options()
+        expected = DatabaseOptions(options.url, ssl_mode=options.ssl_mode, ssl_root_cert=options.ssl_root_cert)
+        assert options == expected

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from autocoder.errors import Place, Problem, did_you_mean
 from autocoder.masking import MASK, is_secret_name
@@ -161,7 +162,7 @@ def path_is_secret(path: Loc, model: type[BaseModel] | None) -> bool:
         return True
     if model is None or not path:
         return False
-    field = fields_at(model, path[:-1]).get(str(path[-1])) or model.model_fields.get(str(path[0]))
+    field = fields_at(model, path[:-1]).get(str(path[-1])) or _written_fields(model).get(str(path[0]))
     return field is not None and _mentions_secret(field.annotation)
 
 
@@ -171,14 +172,22 @@ def _mentions_secret(hint: Any) -> bool:
     return any(_mentions_secret(argument) for argument in get_args(hint))
 
 
-def fields_at(model: type[BaseModel], loc: Loc) -> dict[str, Any]:
-    """The fields of the model at a location, through lists, mappings and unions; none where that is no model."""
+def fields_at(model: type[BaseModel], loc: Loc) -> dict[str, FieldInfo]:
+    """The fields of the model at a location, through lists, mappings and unions; none where that is no model.
+
+    They go by the names that are written.
+    """
     models = [model]
     for part in loc:
-        inner = [each.model_fields[str(part)].annotation for each in models if str(part) in each.model_fields]
+        inner = [named[str(part)].annotation for named in map(_written_fields, models) if str(part) in named]
         if inner:
             models = [found for hint in inner for found in _models(hint)]
-    return {name: field for each in models for name, field in each.model_fields.items()}
+    return {name: field for each in models for name, field in _written_fields(each).items()}
+
+
+def _written_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the names that are written: an alias hides the name in Python."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _models(hint: Any) -> list[type[BaseModel]]:

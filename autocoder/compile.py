@@ -31,6 +31,13 @@ class _Draft:
     def is_hole(self) -> bool:
         return self.contract is None or self.declared.component is None
 
+    @property
+    def takes(self) -> Mapping[str, In[Any]] | None:
+        """The inputs, None where nobody knows them: a merger's configuration decides them, and is wrong."""
+        kind = self.declared.type
+        decided = kind is not None and issubclass(kind, Merger) and kind.inputs is not Merger.inputs
+        return None if self.contract is None or (self.is_hole and decided) else self.ins
+
 
 def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> Graph | None:
     """The graph of a declaration, or None when there are problems (those given and those found, all in `problems`)."""
@@ -143,10 +150,9 @@ def _edge(draft: _Draft, connection: Connection, drafts: Mapping[str, _Draft], p
         )
         return None
     port = connection.port
-    if draft.contract is not None and port not in draft.ins:
-        problems.append(
-            Problem(place, f"{name!r} has no input of this name", repr(port), did_you_mean(port, draft.ins))
-        )
+    takes = draft.takes
+    if takes is not None and port not in takes:
+        problems.append(Problem(place, f"{name!r} has no input of this name", repr(port), did_you_mean(port, takes)))
         return None
     output = connection.output or _only_output(name, producer, connection, problems)
     if output is None:
@@ -259,7 +265,7 @@ def _resolve_types(
         into[edge.target].append(edge)
     for name in order:
         draft = drafts[name]
-        if draft.contract is None:
+        if draft.takes is None:
             continue
         component = draft.declared.component
         bindings = payload_type_bindings(component, Component) if component is not None else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import TypeVar
 
-from autocoder import ChannelOptions, ConfigurationError, Pipeline, Sink, Transformer
+from autocoder import ChannelOptions, ConfigurationError, In, Merger, Pipeline, Sink, Transformer
 from autocoder.compile import compile_graph
 from autocoder.declaration import ComponentDeclaration, Connection, PipelineDeclaration
 from autocoder.errors import Place, Problem
@@ -106,6 +107,36 @@ def test_what_is_not_connected_is_said() -> None:
             numbers=(Numbers(upto=1), ""), both=(Both(), {"left": "numbers"}), sink=(Collect(), "both")
         )
     )
+
+
+class Named(Merger[int]):
+    """Its configuration decides its inputs."""
+
+    names: list[str]
+
+    def inputs(self) -> Mapping[str, In[Any]]:
+        return {name: In(int, name=name) for name in self.names}
+
+    def on_message(self, port: str, number: int, /) -> int:
+        return number
+
+
+def test_the_ports_of_a_merger_that_could_not_be_set_up_are_not_judged() -> None:
+    def merged(kind: type[Merger[int]]) -> list[str]:
+        place = Place("p.yaml", 1, 1)
+        fed = tuple(Connection(port, "parity", output, place=place) for port, output in (("a", "even"), ("b", "odd")))
+        declared = (
+            ComponentDeclaration("numbers", "numbers", Numbers, Numbers(upto=1)),
+            ComponentDeclaration("parity", "parity", Parity, Parity(), (Connection("in", "numbers", place=place),)),
+            ComponentDeclaration("merged", "merged", kind, None, fed),
+            ComponentDeclaration("sink", "sink", Collect, Collect(), (Connection("in", "merged", place=place),)),
+        )
+        problems = [Problem(place, "merged: could not be set up")]
+        assert compile_graph(PipelineDeclaration("p", declared), problems) is None
+        return [each.what for each in problems[1:]]
+
+    assert merged(Named) == []
+    assert "'merged' has no input of this name" in merged(Both)  # which its class decides, however it is set up
 
 
 def test_a_splitter_s_output_must_be_named() -> None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from autocoder.errors import Problem as Problem
     from autocoder.errors import UnreachableError as UnreachableError
     from autocoder.errors import UsageError as UsageError
+    from autocoder.expression import Expression as Expression
+    from autocoder.expression import ExpressionError as ExpressionError
+    from autocoder.expression import field_names as field_names
     from autocoder.message import Batch as Batch
     from autocoder.message import Emission as Emission
     from autocoder.message import Rejected as Rejected
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from autocoder.port import In as In
     from autocoder.port import Out as Out
     from autocoder.runtime.failures import DeadLetter as DeadLetter
+    from autocoder.sending import send as send
     from autocoder.state import Keyed as Keyed
     from autocoder.state import Value as Value
     from autocoder.statement import Statement as Statement
@@ -67,10 +71,12 @@ _NAMES = {
         "UnreachableError",
         "UsageError",
     ),
+    "expression": ("Expression", "ExpressionError", "field_names"),
     "message": ("Batch", "Emission", "Rejected"),
     "pipeline": ("Outlet", "Pipeline"),
     "port": ("In", "Out"),
     "runtime.failures": ("DeadLetter",),
+    "sending": ("send",),
     "state": ("Keyed", "Value"),
     "statement": ("Statement",),
     "summary": ("ComponentSummary", "RunSummary"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from autocoder.component import Component, Merger, Splitter
+from autocoder.component import Component, Merger, Splitter, Transformer
 from autocoder.config_model import payload_type_bindings
 from autocoder.contract import OUT, Contract
 from autocoder.declaration import ComponentDeclaration, Connection, ErrorPolicy, PipelineDeclaration
@@ -30,6 +30,12 @@ class _Draft:
     @property
     def is_hole(self) -> bool:
         return self.contract is None or self.declared.component is None
+
+    @property
+    def inbox(self) -> Literal["drain", "empty"] | None:
+        """Whether its messages are sent from outside, and what ends them."""
+        component = self.declared.component
+        return component.inbox_until() if isinstance(component, Transformer) else None
 
     @property
     def takes(self) -> Mapping[str, In[Any]] | None:
@@ -130,6 +136,15 @@ def _connect(draft: _Draft, drafts: Mapping[str, _Draft], problems: list[Problem
             )
         )
         return
+    if draft.inbox is not None and declared.connections:
+        problems.append(
+            Problem(
+                declared.connections[0].place,
+                f"the messages of {declared.name!r} come from `autocoder send` alone",
+                cure="leave `from` out; a message may be sent to any input that is `durable: true`, too",
+            )
+        )
+        return
     for connection in declared.connections:
         edge = _edge(draft, connection, drafts, problems)
         if edge is not None:
@@ -194,7 +209,7 @@ def _check_ports(
     for name, draft in drafts.items():
         place = draft.declared.place
         for port in draft.ins:
-            if (name, port) not in fed:
+            if (name, port) not in fed and draft.inbox is None:
                 problems.append(
                     Problem(
                         place,
@@ -213,7 +228,8 @@ def _check_ports(
                     )
                 )
     kinds = {draft.contract.kind for draft in drafts.values() if draft.contract is not None}
-    if drafts and not holes and "source" not in kinds:
+    inboxes = any(draft.inbox is not None for draft in drafts.values())
+    if drafts and not holes and "source" not in kinds and not inboxes:
         problems.append(
             Problem(declaration.place, "the pipeline has no source", cure="start it with one, such as files.ReadLines")
         )
@@ -313,4 +329,5 @@ def _node(draft: _Draft) -> Node:
         ordered=kind.default_ordered if declared.ordered is None else declared.ordered,
         run_in=declared.run_in or kind.default_run_in,
         place=declared.place,
+        inbox=draft.inbox,
     )

@@ -145,6 +145,14 @@ class Transformer(Component, Generic[TIn, TOut]):
 
     kind = "transformer"
 
+    def inbox_until(self) -> Literal["drain", "empty"] | None:
+        """Override for a transformer whose messages come from `autocoder send` alone, so that it has no `from`.
+
+        Its input is a durable channel that nothing in the pipeline feeds. It ends when the run drains, or with `empty` when
+        no message waits. None, as here: its messages come from other components.
+        """
+        return None
+
     def finish(self) -> Iterable[TOut] | AsyncIterator[TOut]:
         """Called once when no more input will come in this run; what it gives is emitted last."""
         return ()

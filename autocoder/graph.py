@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from autocoder.component import Component, RunIn, Sink
 from autocoder.contract import Contract
@@ -31,6 +31,8 @@ class Node:
     ordered: bool
     run_in: RunIn
     place: Place
+    inbox: Literal["drain", "empty"] | None = None
+    """Where its messages come from outside alone: what ends them."""
 
     @property
     def kind(self) -> str:
@@ -95,3 +97,16 @@ class Graph:
     def stage_of(self) -> dict[str, str]:
         """The head of the stage of each component: an edge within one stage is a call, any other a channel."""
         return {name: stage.head for region in self.regions for stage in region.stages for name in stage.components}
+
+    def durable_ports(self, component: str) -> list[str]:
+        """The inputs of a component whose channels are rows, so that messages may be sent there from outside."""
+        node = self.nodes[component]
+        fed = {edge.port for edge in self.edges if edge.target == component and edge.options.durable}
+        return [port for port in node.ins if port in fed or node.inbox is not None]
+
+    def payload_type(self, component: str, port: str) -> Any:
+        """What a port carries: where the component itself takes anything, the one type that its producers say."""
+        node = self.nodes[component]
+        own = node.ins.get(port, node.outs.get(port, Any))
+        carried = [edge.type for edge in self.edges if (edge.target, edge.port) == (component, port)]
+        return carried[0] if own is Any and len({repr(each) for each in carried}) == 1 else own

@@ -37,8 +37,8 @@ class RunSummary:
 
     @property
     def messages_in(self) -> int:
-        """Messages that sources read."""
-        return sum(each.given for each in self.components.values() if each.kind == "source")
+        """Messages that sources read and inboxes received."""
+        return sum(each.given for each in self.components.values() if each.kind in ("source", "inbox"))
 
     @property
     def messages_out(self) -> int:

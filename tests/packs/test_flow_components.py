@@ -8,14 +8,16 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from autocoder_components import flow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autocoder import Component, Pipeline, Sink
+from autocoder import Component, Pipeline, Sink, send
 from autocoder.errors import ConfigurationError
 
 # Pipelines of the test collect into a list that the test can read.
@@ -66,12 +68,17 @@ documented = [getattr(flow, name) for name in flow.__all__ if issubclass(getattr
 
 
 @pytest.mark.parametrize("component", documented, ids=lambda each: each.__name__)
-def test_the_example_in_the_documentation_runs(component: type[Component]) -> None:
+def test_the_example_in_the_documentation_runs(component: type[Component], tmp_path: Path) -> None:
     examples = re.findall(r"```yaml\n(.*?)```", inspect.getdoc(component) or "", re.DOTALL)
     assert examples
     for example in examples:
         assert f"flow.{component.__name__}" in example
-        summary = Pipeline.from_yaml(example).run()
+        pipeline = Pipeline.from_yaml(example)
+        inboxes = [node.name for node in pipeline.compile().nodes.values() if node.inbox is not None]
+        database = f"sqlite:///{tmp_path}/kept.db" if inboxes else None
+        for name in inboxes:
+            anyio.run(send, database, pipeline, name, [{"number": 1}])
+        summary = pipeline.run(database=database)
         assert summary.dead_letters == 0
         assert summary.messages_out > 0
 

@@ -3,8 +3,9 @@
 Conditions and values are expressions in CEL, the Common Expression Language (extra `cel`); see `Expression`.
 """
 
-from autocoder_components.flow.expression import Expression, ExpressionError
+from autocoder import Expression, ExpressionError
 from autocoder_components.flow.gathering import Batch, Count, Counted
+from autocoder_components.flow.inbox import Inbox
 from autocoder_components.flow.joining import Join
 from autocoder_components.flow.mapping import Map
 from autocoder_components.flow.merging import Concat, Zip
@@ -23,6 +24,7 @@ __all__ = [
     "ExpressionError",
     "Filter",
     "Generate",
+    "Inbox",
     "Join",
     "Map",
     "Route",

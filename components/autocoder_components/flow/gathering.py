@@ -9,9 +9,8 @@ from typing import Any, Generic
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from autocoder import Keyed, Transformer, Value
+from autocoder import Expression, Keyed, Transformer, Value
 from autocoder_components.flow.canonical import key_text, plain_data
-from autocoder_components.flow.expression import Expression
 
 T = TypeVar("T")
 

@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from autocoder import In, Keyed, Merger
+from autocoder import Expression, In, Keyed, Merger
 from autocoder_components.flow.canonical import key_text, plain_data
-from autocoder_components.flow.expression import Expression
 from autocoder_components.flow.routing import check_port_names
 
 

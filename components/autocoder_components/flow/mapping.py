@@ -6,8 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from autocoder import Transformer
-from autocoder_components.flow.expression import Expression, field_names
+from autocoder import Expression, Transformer, field_names
 
 
 class Map(Transformer[Any, Any]):

@@ -9,8 +9,7 @@ import anyio
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from autocoder import Batch, Sink, Source, Transformer
-from autocoder_components.flow.expression import Expression
+from autocoder import Batch, Expression, Sink, Source, Transformer
 
 T = TypeVar("T")
 

@@ -9,8 +9,7 @@ from typing import Any, Final
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from autocoder import Emission, Out, Splitter
-from autocoder_components.flow.expression import Expression
+from autocoder import Emission, Expression, Out, Splitter
 
 T = TypeVar("T")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from autocoder import Keyed, Transformer, Value
+from autocoder import Expression, Keyed, Transformer, Value
 from autocoder_components.flow.canonical import canonical_text, hash_of, key_text
-from autocoder_components.flow.expression import Expression
 
 T = TypeVar("T")
 

@@ -190,13 +190,15 @@ class Kept:
         """Parked rows go back to the component at whose port they are; those of a replay are found while it runs."""
         stage_of = {unit.node.name: stage for stage in parts.stages for unit in stage.units}
         after = 0
+        # Read before the rows: one that was known then may be completed by the time they arrive, and look fresh.
+        known = set(self._known)
         while True:
             rows = await self._store.parked(after=after, components=list(stage_of), only_pending=only_pending)
             if not rows:
                 return
             after = rows[-1].seq
             for row in rows:
-                if row.seq not in self._known:
+                if row.seq not in known and row.seq not in self._known:
                     self._known.add(row.seq)
                     self._give(stage_of[row.component], parts.units[row.component], row)
 

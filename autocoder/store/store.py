@@ -330,6 +330,8 @@ def _row(found: Any) -> Row:
 
 def _parked_values(each: Parked, moment: datetime) -> dict[str, Any]:
     details: Mapping[str, Any] | None = each.details
+    # What a replayed message failed with before stands in its details, and stays there.
+    described = {} if details is None else {"error_details": json.dumps(details)}
     return {
         "status": each.status,
         "parked": True,
@@ -340,7 +342,7 @@ def _parked_values(each: Parked, moment: datetime) -> dict[str, Any]:
         "completed_at": moment if each.status == "completed" else None,
         "error_type": each.error_type,
         "error_message": each.error_message,
-        "error_details": None if details is None else json.dumps(details),
+        **described,
     }
 
 

@@ -403,8 +403,12 @@ def _targets(page: _Page) -> str:
     )
     if not ordered:
         return ""
+    own: dict[Target | None, list[Outcome]] = {}
+    for outcome in page.assessment.outcomes:
+        own.setdefault(outcome.target, []).append(outcome)
     bodies = "".join(
-        _target_group(page, file, list(of_file)) for file, of_file in groupby(ordered, key=lambda t: t.file)
+        _target_group(file, [(target, own.get(target, [])) for target in of_file])
+        for file, of_file in groupby(ordered, key=lambda t: t.file)
     )
     return f"""<section aria-labelledby="assessed">
 <h2 id="assessed">What was assessed</h2>
@@ -415,13 +419,13 @@ def _targets(page: _Page) -> str:
 </section>"""
 
 
-def _target_group(page: _Page, file: str, targets: list[Target]) -> str:
-    rows = "".join(_target_row(page, target) for target in targets)
+def _target_group(file: str, targets: Iterable[tuple[Target, list[Outcome]]]) -> str:
+    rows = "".join(_target_row(target, outcomes) for target, outcomes in targets)
     return f'<tbody><tr><th colspan="4" scope="rowgroup"><code>{_path(file)}</code></th></tr>{rows}</tbody>'
 
 
-def _target_row(page: _Page, target: Target) -> str:
-    own = sorted((o for o in page.assessment.outcomes if o.target == target), key=outcome_order)
+def _target_row(target: Target, outcomes: list[Outcome]) -> str:
+    own = sorted(outcomes, key=outcome_order)
     # A check that was never routed anywhere has no kind of its own to name.
     kinds = [(o, "" if o.kind is CheckKind.SKIPPED else f"{o.kind} ") for o in own]
     checks = "".join(f'<span class="check">{kind}{_status(o.status)}</span>' for o, kind in kinds)

@@ -53,6 +53,8 @@ def sarif_document(
     rule_ids = sorted({*rules, *(finding.rule for finding in assessment.findings)})
     files = sorted({target.file for target in assessment.targets} | {f.place.file for f in assessment.findings})
     index = {file: at for at, file in enumerate(files)}
+    digests = dict(sorted(((t.file, t.sha256) for t in assessment.targets), reverse=True))
+    waivers = _waivers(assessment)
     driver: dict[str, Any] = {
         "name": "autocoder",
         "rules": [_rule(rules[rule_id]) if rule_id in rules else {"id": visible(rule_id)} for rule_id in rule_ids],
@@ -67,10 +69,11 @@ def sarif_document(
         },
         "invocations": [_invocation(assessment, index)],
         "originalUriBaseIds": {name: {"description": {"text": text}} for name, text in _BASES.items()},
-        "artifacts": [_artifact(assessment, file) for file in files],
+        "artifacts": [_artifact(file, digests.get(file)) for file in files],
         "columnKind": "unicodeCodePoints",
         "results": [
             _result(assessment, finding, facts, rule_ids.index(finding.rule), index)
+            | _suppressed(waivers.get(finding.fingerprint))
             for finding in worst_first(assessment.findings)
         ],
         "properties": _run_properties(assessment, facts),
@@ -140,17 +143,20 @@ def _result(
     }
     if assessment.baseline is not None:
         result["baselineState"] = "new" if finding.fingerprint in facts.new else "unchanged"
-    waiver = _waiver(assessment, finding)
-    if waiver is not None:
-        result["suppressions"] = [
-            {"kind": "external", "status": "accepted", "justification": _plain(waiver.reason or "waived")}
-        ]
     return result
 
 
-def _waiver(assessment: Assessment, finding: Finding) -> Outcome | None:
-    waived = sorted((o for o in assessment.outcomes if o.status is Status.WAIVED), key=outcome_order)
-    return next((o for o in waived if any(f.fingerprint == finding.fingerprint for f in o.findings)), None)
+def _suppressed(waiver: Outcome | None) -> dict[str, Any]:
+    if waiver is None:
+        return {}
+    justification = _plain(waiver.reason or "waived")
+    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": justification}]}
+
+
+def _waivers(assessment: Assessment) -> dict[str, Outcome]:
+    """By fingerprint, the first outcome that waives it."""
+    waived = sorted((o for o in assessment.outcomes if o.status is Status.WAIVED), key=outcome_order, reverse=True)
+    return {finding.fingerprint: outcome for outcome in waived for finding in outcome.findings}
 
 
 def _invocation(assessment: Assessment, index: Mapping[str, int]) -> dict[str, Any]:
@@ -178,9 +184,8 @@ def _notification(outcome: Outcome, level: str, index: Mapping[str, int]) -> dic
     return notification
 
 
-def _artifact(assessment: Assessment, file: str) -> dict[str, Any]:
+def _artifact(file: str, digest: str | None) -> dict[str, Any]:
     artifact: dict[str, Any] = {"location": _artifact_location(file, {}), "roles": ["analysisTarget"]}
-    digest = min((target.sha256 for target in assessment.targets if target.file == file), default=None)
     return {**artifact, "hashes": {"sha-256": digest}} if digest else artifact
 
 

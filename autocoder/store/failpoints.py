@@ -21,6 +21,13 @@ def _parse(text: str) -> dict[str, int]:
     return found
 
 
+def arm(text: str) -> None:
+    """Name other places, counted from now; for a process that was started with some armed."""
+    _armed.clear()
+    _armed.update(_parse(text))
+    _counts.clear()
+
+
 _armed: Final = _parse(os.environ.get(VARIABLE, ""))
 _counts: Final[Counter[str]] = Counter()
 

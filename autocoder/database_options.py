@@ -18,7 +18,8 @@ class DatabaseOptions:
     - `url`: what SQLAlchemy reads, without a driver: `sqlite:////absolute/path`, `postgresql://user:password@host/name`.
     - `pool_size`: the most connections held open; on SQLite those that read, beside the one that writes.
     - `pool_timeout`: the longest wait for a connection of the pool.
-    - `retry_attempts`: how often a transaction that the database broke off is tried, the first time included.
+    - `retry_attempts` (PostgreSQL): how often opening is tried at the start, the first time included. In mid run a commit is
+      tried until it succeeds: nothing is lost by waiting.
     - `retry_backoff`, `retry_cap`: the wait before the second try, doubled before each further one, up to the cap.
     - `connect_timeout` (PostgreSQL): the longest time that making a connection may take.
     - `statement_timeout`, `lock_timeout`, `idle_in_transaction_timeout` (PostgreSQL): 0 is no limit, else 1 ms or more.

@@ -18,6 +18,7 @@ from autocoder.compile import compile_graph
 from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
 from autocoder.contract import IN, OUT
 from autocoder.database import Database, open_database
+from autocoder.database_options import DatabaseOptions
 from autocoder.declaration import (
     ChannelOptions,
     CommitPolicy,
@@ -242,14 +243,14 @@ class Pipeline:
             raise ConfigurationError(problems)
         return graph
 
-    def run(self, *, database: str | None = None, restart: bool = False) -> RunSummary:
+    def run(self, *, database: str | DatabaseOptions | None = None, restart: bool = False) -> RunSummary:
         """Run to the end and return a summary; raises what stopped the pipeline. Not for use inside an event loop."""
         return anyio.run(lambda: self.run_async(database=database, restart=restart))
 
     async def run_async(
         self,
         *,
-        database: str | None = None,
+        database: str | DatabaseOptions | None = None,
         keep: bool = True,
         wait: bool = False,
         restart: bool = False,
@@ -260,8 +261,8 @@ class Pipeline:
 
         With `database` (an SQLAlchemy URL without the driver) everything is kept there: positions, state, durable channels,
         dead letters; a run goes on where the last one stopped. One instance owns the pipeline at a time: another raises
-        OwnedElsewhereError, or with `wait` waits. `restart` forgets positions, state and messages under way first. With `keep=False` the database
-        only takes the rows of sinks, and without one nothing is kept at all.
+        OwnedElsewhereError, or with `wait` waits. `restart` forgets positions, state and messages under way first. With
+        `keep=False` the database only takes the rows of sinks, and without one nothing is kept at all.
 
         With `signals` (main thread only) the first SIGTERM or SIGINT drains the pipeline and the second stops it by force,
         raising ForcedStop.
@@ -311,7 +312,7 @@ def _outlets(given: Any) -> Iterable[Outlet[Any]]:
     return (given,) if isinstance(given, Outlet) else given
 
 
-def _refuse_unkept(graph: Graph, database: str | None, *, keep: bool) -> None:
+def _refuse_unkept(graph: Graph, database: str | DatabaseOptions | None, *, keep: bool) -> None:
     """What needs a store, or at least a database, in a run that has none."""
     cure = "run it with --database sqlite:///FILE (in Python: run(database=...))"
     problems = [

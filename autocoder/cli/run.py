@@ -13,6 +13,7 @@ from autocoder.cli.loading import Session, open_session
 from autocoder.cli.options import common_options, json_option, pipeline_options
 from autocoder.cli.progress import is_live, live_line, plain_line, watch
 from autocoder.cli.reporting import State, count, give_json, say, table
+from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UsageError
 from autocoder.pipeline import Pipeline
 from autocoder.summary import RunSummary
@@ -59,14 +60,19 @@ def command(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
             say("nothing new since the last run; --restart reads the sources from the beginning")
 
 
-def database_of(session: Session, pipeline: Pipeline, *, in_memory: bool) -> str | None:
+def database_of(session: Session, pipeline: Pipeline, *, in_memory: bool) -> DatabaseOptions | None:
     """The database to open: that of the settings; none for a run in memory, unless a sink writes to it."""
     needed = any(node.needs_database for node in pipeline.compile().nodes.values())
-    return None if in_memory and not needed else session.settings.database.url.get_secret_value()
+    return None if in_memory and not needed else session.settings.database.options()
 
 
 async def run_watched(
-    pipeline: Pipeline, database: str | None, *, keep: bool = True, restart: bool = False, wait: bool = False
+    pipeline: Pipeline,
+    database: str | DatabaseOptions | None,
+    *,
+    keep: bool = True,
+    restart: bool = False,
+    wait: bool = False,
 ) -> RunSummary:
     """The run, with the watcher beside it; what stopped the pipeline comes out alone, not in a group.
 

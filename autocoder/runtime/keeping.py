@@ -36,7 +36,6 @@ from autocoder.store.store import Row, Store, is_store_fault, now
 
 logger: Final = logging.getLogger("autocoder.pipeline")
 REPLAY_POLL_SECONDS: Final = 0.5
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 
 
 class Unkept:
@@ -233,7 +232,8 @@ class Kept:
         )
         if commit.is_empty():
             return
-        pause = FIRST_PAUSE
+        options = self._store.database.options
+        pause = options.retry_backoff
         while True:
             try:
                 await self._store.commit(commit)
@@ -243,7 +243,7 @@ class Kept:
                     raise
                 logger.warning("the store cannot commit: %s; trying again in %.1f s", database_said(error), pause)
                 await anyio.sleep(self._random.uniform(pause / 2, pause))
-                pause = min(LONGEST_PAUSE, 2 * pause)
+                pause = min(options.retry_cap, 2 * pause)
 
     def published(self, parts: Parts, epoch: Epoch) -> None:
         reached("publish.begin")

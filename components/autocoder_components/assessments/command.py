@@ -106,7 +106,7 @@ def assess(**options: Any) -> int:
     session = open_session(options["environment"], allowed=options["allowed"], database=options["database"])
     pipeline = session.pipeline(PIPELINE, _changes(options))
     try:
-        database = session.settings.database.url.get_secret_value()
+        database = session.settings.database.options()
         summary = anyio.run(partial(run_watched, keep=False), pipeline, database)
     except PipelineError as error:
         # Who assesses does not know components: what one of ours says for a person is said as it is.

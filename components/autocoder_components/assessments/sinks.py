@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+import anyio.to_thread
 from pydantic import Field
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -55,18 +56,27 @@ class WriteReports(Sink[Assessment]):
         "replaces the reports of the one before",
     )
 
+    def absorbs_repeats(self) -> bool:
+        """Written again, a report takes the place of the same report."""
+        return True
+
     async def open(self) -> None:
         self.written: deque[Path] = deque(maxlen=LAST_WRITTEN)
         if self.formats:
             _make_folder(self.folder)
 
-    def write(self, batch: Sequence[Assessment], /) -> None:
+    async def write(self, batch: Sequence[Assessment], /) -> None:
         for assessment in batch:
             name = self.name.replace("{id}", _file_name(assessment.request.assessment_id))
             for format_name in dict.fromkeys(self.formats):
                 path = self.folder / f"{name}.{format_name}"
-                publish(path, RENDER[format_name](assessment))
+                # In a thread, which a cancellation waits for: rendering takes seconds, and a report is whole or not there.
+                await anyio.to_thread.run_sync(_report, path, format_name, assessment)
                 self.written.append(path)
+
+
+def _report(path: Path, format_name: str, assessment: Assessment) -> None:
+    publish(path, RENDER[format_name](assessment))
 
 
 def _make_folder(folder: Path) -> None:

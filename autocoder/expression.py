@@ -76,7 +76,17 @@ class Expression:
         """The value of the expression over `payload`; raises ExpressionError."""
         if self._bare is not None:
             return self._field(payload, self._bare)
-        variables = self._variables(payload)
+        return self._value(self._variables(payload), payload)
+
+    def over(self, variables: Mapping[str, Any], /) -> Any:
+        """The value over variables given by name, `payload` being one like the others; raises ExpressionError."""
+        if self._bare is not None and self._bare in variables:
+            return variables[self._bare]
+        wanted = (*self._names, WHOLE) if self._whole else self._names
+        found = {name: variables[name] for name in wanted if name in variables}
+        return self._value({**found, **self._functions}, variables)
+
+    def _value(self, variables: dict[str, Any], payload: Any) -> Any:
         try:
             if not self._convert:
                 return self._execute(variables)
@@ -94,7 +104,13 @@ class Expression:
 
     def test(self, payload: Any, /) -> bool:
         """The same for a condition; raises ExpressionError where the value is neither true nor false."""
-        value = self(payload)
+        return self._truth(self(payload))
+
+    def test_over(self, variables: Mapping[str, Any], /) -> bool:
+        """`over` for a condition."""
+        return self._truth(self.over(variables))
+
+    def _truth(self, value: Any) -> bool:
         if value is True or value is False:
             return value
         raise ExpressionError(

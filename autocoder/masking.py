@@ -46,6 +46,27 @@ class Redactor:
         return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def masked(value: Any, redact: Redactor) -> Any:
+    """A value in JSON's types with the fields masked whose names say that they are secret, and known secrets in any text."""
+    if isinstance(value, dict):
+        return {
+            redact(name): MASK if is_secret_name(name) and item not in (None, "") else masked(item, redact)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [masked(item, redact) for item in value]
+    return redact(value) if isinstance(value, str) else value
+
+
+def unmasked(value: Any, original: Any) -> Any:
+    """A value that was masked and then edited, with what still is masked put back from the original."""
+    if isinstance(value, dict) and isinstance(original, dict):
+        return {name: unmasked(item, original.get(name, item)) for name, item in value.items()}
+    if isinstance(value, list) and isinstance(original, list) and len(value) == len(original):
+        return [unmasked(item, before) for item, before in zip(value, original, strict=True)]
+    return original if value == MASK or (isinstance(value, str) and MASK in value) else value
+
+
 def _render(value: object, depth: int) -> str:
     if isinstance(value, SecretStr | SecretBytes):
         return repr(MASK)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.codec import Codec
 from autocoder.contract import IN
 from autocoder.database import open_database
-from autocoder.errors import UsageError, did_you_mean
+from autocoder.errors import UsageError, describe, did_you_mean
 from autocoder.graph import Graph
 from autocoder.pipeline import Pipeline
 from autocoder.store.inbox import insert_messages
@@ -22,12 +22,13 @@ from autocoder.store.schema import prepare
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A durable input port, and how its payloads are written down."""
+    """A durable input port, and how its payloads are written down. `known`: it was looked up in the pipeline."""
 
     pipeline: str
     component: str
     port: str
     codec: Codec
+    known: bool = True
 
 
 async def send(
@@ -55,7 +56,7 @@ async def send(
     target = (
         target_of(pipeline.compile(), component, port)
         if isinstance(pipeline, Pipeline)
-        else Target(pipeline, component, port or IN, Codec(Any))
+        else Target(pipeline, component, port or IN, Codec(Any), known=False)
     )
     messages = [target.codec.encode(payload) for payload in payloads]
     if isinstance(database, AsyncConnection):
@@ -92,3 +93,11 @@ def target_of(graph: Graph, component: str, port: str | None = None) -> Target:
             f"declare it `from: {{port: {feeder}, durable: true}}`, or put a flow.Inbox in front of it"
         )
     return Target(graph.name, component, port, Codec(graph.payload_type(component, port)))
+
+
+def without_values(error: ValueError) -> str:
+    """What a validation found, without the values, which may be secret."""
+    if not isinstance(error, ValidationError):
+        return describe(error)
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'payload'}: {each['msg']}" for each in found)

@@ -31,6 +31,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("autocoder.cli.run", "Run a pipeline to the end of its input."),
     "validate": ("autocoder.cli.validate", "Find everything wrong with pipelines, without running them."),
     "plan": ("autocoder.cli.plan", "Show what a pipeline compiles to."),
+    "send": ("autocoder.cli.send", "Send messages to a pipeline."),
+    "dlq": ("autocoder.cli.dlq", "Look at dead letters, mend them, send them back."),
     "graph": ("autocoder.cli.graph", "Draw a pipeline."),
     "components": ("autocoder.cli.components", "List the installed components, or explain one."),
     "schema": ("autocoder.cli.schema", "Print the JSON Schema of pipelines, for editors."),

@@ -207,12 +207,6 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     assert " ".join(told[0].split()) in " ".join((cli.epilog or "").split())
 
 
-def test_what_is_said_to_be_missing_is_missing() -> None:
-    """When one of these arrives, the README has something better to say."""
-    assert "commands for looking into dead letters and checkpoints" in " ".join(README.split())
-    assert not {"dlq", "checkpoint", "db", "serve"} & {*COMMANDS, *contributed()}
-
-
 def test_the_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / target).exists(), target
@@ -256,6 +250,31 @@ def test_a_killed_run_is_gone_on_with_and_nothing_is_lost_or_doubled(tmp_path: P
     assert len(rows_in(database)) < 3000
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert rows_in(database) == list(range(3000))
+
+
+ENDLESS = NUMBERS.replace("count: 3000, ", "")
+
+
+@pytest.mark.timeout(300)
+def test_a_second_instance_is_refused_or_waits(tmp_path: Path) -> None:
+    (tmp_path / "numbers.yaml").write_text(ENDLESS)
+    database = tmp_path / "numbers.db"
+    program = "from autocoder.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "run", "numbers.yaml", "--database", f"sqlite:///{database}"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as first:
+        while first.poll() is None and not rows_in(database):
+            time.sleep(0.01)
+        second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        with subprocess.Popen([*command, "--wait"], cwd=tmp_path, stderr=subprocess.DEVNULL) as third:
+            first.terminate()
+            assert first.wait() == 0
+            there = len(rows_in(database))
+            while third.poll() is None and len(rows_in(database)) <= there:
+                time.sleep(0.01)
+            third.terminate()
+            assert third.wait() == 0
+    assert (second.returncode, second.stdout) == (69, "")
+    assert rows_in(database) == list(range(len(rows_in(database))))
 
 
 POLICIES = """

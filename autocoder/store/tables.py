@@ -1,4 +1,10 @@
-"""The tables of the framework, defined once for both databases. Migrations are held to exactly this definition."""
+"""The tables of the framework, defined once for both databases. Migrations are held to exactly this definition.
+
+What differs between the databases is a column's type alone (see `columns`). PostgreSQL refuses text that is no JSON by
+the type of the column, SQLite by a CHECK; not so payloads and keyed state, whose writing that would slow by a fifth: what
+a hand broke there becomes a dead letter, and `autocoder db verify` finds it. Rows are stamped by whoever writes them and
+not by triggers: a stamp is then the same for all rows of an epoch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from sqlalchemy import CheckConstraint, Column, Index, MetaData, PrimaryKeyConst
 from autocoder.store.columns import BigKey, Instant, JsonText
 
 SCHEMA_VERSION: Final = "0001"
+"""The newest revision of the framework's migrations, which this definition equals."""
 STATUSES: Final = ("pending", "processing", "completed", "failed", "dead_letter")
 HEALTH: Final = ("healthy", "degraded", "unhealthy", "unknown")
 
@@ -28,12 +35,20 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(each) for each in values)})"
 
 
+def _json(*columns: str) -> tuple[CheckConstraint, ...]:
+    """SQLite's part of what the type `json` does on PostgreSQL; older versions call NULL invalid."""
+    return tuple(
+        CheckConstraint(f"{column} IS NULL OR json_valid({column})", name=f"{column}_json").ddl_if(dialect="sqlite")
+        for column in columns
+    )
+
+
 def _not_negative(*columns: str) -> str:
     return " AND ".join(f"{column} >= 0" for column in columns)
 
 
 # A region is the unit of commit and of ownership. `token` grows with every take-over: a commit under an older one fails.
-# `unclean_starts` counts the starts since the last commit; `heartbeat` tells the living from the frozen.
+# `unclean_starts` counts the starts since the last commit; a lease is held until `expires_at`.
 regions = Table(
     "regions",
     metadata,
@@ -48,6 +63,7 @@ regions = Table(
     Column("committed_at", Instant),
     PrimaryKeyConstraint("pipeline", "region"),
     CheckConstraint(_not_negative("token", "epoch", "unclean_starts"), name="counts"),
+    *_json("fingerprint"),
 )
 
 # Messages that are rows: those of durable channels, and the parked ones of any input port. `seq` orders a channel;
@@ -80,6 +96,7 @@ port_messages = Table(
     CheckConstraint(_not_negative("retry_count", "max_retries", "replayed"), name="counts"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed"),
     CheckConstraint("status <> 'dead_letter' OR error_type IS NOT NULL", name="dead_letter"),
+    *_json("message_metadata", "error_details"),
     UniqueConstraint("handle"),
     sqlite_autoincrement=True,
 )
@@ -126,8 +143,11 @@ checkpoints = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     PrimaryKeyConstraint("pipeline", "checkpoint_name", "component_name"),
+    CheckConstraint(_not_negative("version"), name="version"),
+    *_json("checkpoint_data", "checkpoint_metadata"),
 )
 
+# One row for each key. The kind of the component stands in the pipeline, and the epoch is the version.
 component_state = Table(
     "component_state",
     metadata,
@@ -139,8 +159,10 @@ component_state = Table(
     Column("version", sa.BigInteger, nullable=False),
     Column("updated_at", Instant, nullable=False),
     PrimaryKeyConstraint("pipeline", "component_name", "state_name", "state_key"),
+    CheckConstraint(_not_negative("version"), name="version"),
 )
 
+# Counters of a run as they stood at a moment; `metric_metadata` names the run, so that a new one is no step backwards.
 component_metrics = Table(
     "component_metrics",
     metadata,
@@ -152,10 +174,14 @@ component_metrics = Table(
     Column("metric_unit", sa.Text, nullable=False),
     Column("metric_metadata", JsonText),
     Column("timestamp", Instant, nullable=False),
+    *_json("metric_metadata"),
     Index("ix_component_metrics_time", "timestamp"),
     Index("ix_component_metrics_component", "pipeline", "component_name", "metric_name", "timestamp"),
 )
 
+# An input port at a moment. `buffer_utilization` is the waiting part of the capacity (above 1: more than fits waits),
+# `buffer_histogram` how often it was found in each tenth since the row before, `oldest_message_age_ms` that of the head
+# of a durable channel.
 port_metrics = Table(
     "port_metrics",
     metadata,
@@ -167,11 +193,16 @@ port_metrics = Table(
     Column("messages_received", sa.BigInteger, nullable=False),
     Column("messages_dropped", sa.BigInteger, nullable=False),
     Column("buffer_utilization", sa.Double, nullable=False),
+    Column("buffer_histogram", JsonText, nullable=False),
+    Column("oldest_message_age_ms", sa.Double),
     Column("timestamp", Instant, nullable=False),
     CheckConstraint(_not_negative("messages_sent", "messages_received", "messages_dropped"), name="counts"),
+    *_json("buffer_histogram"),
     Index("ix_port_metrics_time", "timestamp"),
+    Index("ix_port_metrics_port", "pipeline", "component_name", "port_name", "timestamp"),
 )
 
+# The health of each component as its last owner saw it, one row for each.
 system_health = Table(
     "system_health",
     metadata,
@@ -180,8 +211,10 @@ system_health = Table(
     Column("health_status", sa.Text, nullable=False),
     Column("health_details", JsonText),
     Column("last_heartbeat", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("pipeline", "component_name"),
     CheckConstraint(_one_of("health_status", HEALTH), name="health_status"),
+    *_json("health_details"),
 )
 
 # Rows for sinks that have no table of their own.
@@ -195,6 +228,8 @@ sink_storage = Table(
     Column("data", JsonText, nullable=False),
     Column("metadata", JsonText),
     Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    *_json("data", "metadata"),
     Index("ix_sink_storage_sink", "pipeline", "sink_name", "id"),
 )
 
@@ -207,6 +242,7 @@ savepoint_messages = Table(
     Column("seq", sa.BigInteger, nullable=False),
     Column("row", JsonText, nullable=False),
     PrimaryKeyConstraint("pipeline", "checkpoint_name", "seq"),
+    *_json("row"),
 )
 
 savepoint_state = Table(
@@ -219,7 +255,29 @@ savepoint_state = Table(
     Column("state_key", sa.Text, nullable=False),
     Column("state_data", JsonText, nullable=False),
     PrimaryKeyConstraint("pipeline", "checkpoint_name", "component_name", "state_name", "state_key"),
+    *_json("state_data"),
 )
 
+# What was done to the schema, for people; what it is now says Alembic's own table, VERSION_TABLE.
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", sa.Text, nullable=False),
+    Column("description", sa.Text, nullable=False),
+    Column("applied_at", Instant, nullable=False),
+    PrimaryKeyConstraint("version"),
+)
+
+VERSION_TABLE: Final = "autocoder_schema"
+revisions = Table(
+    VERSION_TABLE,
+    MetaData(),  # Alembic's own, of which it makes the rest
+    Column("version_num", sa.String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
 DEAD_LETTER_QUEUE: Final = "dead_letter_queue"
-DEAD_LETTER_QUEUE_SQL: Final = "SELECT * FROM port_messages WHERE status = 'dead_letter'"
+# By name: PostgreSQL would freeze a `*` to the columns of the day.
+DEAD_LETTER_QUEUE_SQL: Final = (
+    f"SELECT {', '.join(column.name for column in port_messages.columns)} FROM port_messages "  # noqa: S608
+    f"WHERE status = 'dead_letter'"
+)

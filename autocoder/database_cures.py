@@ -1,0 +1,45 @@
+"""What a person can do about a database that cannot be opened or written, judged by what it said."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+_BY_STATE: Final = {
+    "28P01": "check the user and the password",
+    "28000": "check the user, and whether the server lets it in from here (pg_hba.conf)",
+    "3D000": "check the name of the database, or create it (CREATE DATABASE)",
+    "3F000": "create a schema for its tables (CREATE SCHEMA), or name one in search_path",
+    "42501": "let the user do that (GRANT CREATE ON SCHEMA public, or as the server's administrator)",
+    "53100": "make room on the server's disk",
+    "53300": "wait until other programs have left, or raise the server's max_connections",
+    "57P03": "wait until the server has started",
+}
+_BY_WORD: Final = {
+    "locked": "another program holds it; wait until that is done",
+    "malformed": "it is damaged; bring back a copy with `autocoder db restore`",
+    "not a database": "it is damaged; bring back a copy with `autocoder db restore`",
+    "readonly": "let this user write it and its folder (chmod, chown), or give another with --database",
+    "full": "make room on the disk",
+    "permission": "let this user read and write it and its folder (chmod, chown), or give another with --database",
+}
+
+
+def cure_for(error: BaseException) -> str:
+    """The cure for an error of a driver; a general one where nothing better is known."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    state = str(getattr(cause, "sqlstate", None) or "")
+    if state in _BY_STATE:
+        return _BY_STATE[state]
+    if isinstance(cause, socket.gaierror):
+        return "check the name of the host"
+    if isinstance(cause, ConnectionRefusedError | TimeoutError):
+        return "check the address, and that the server is running"
+    if isinstance(cause, sqlite3.Error):
+        for word, cure in _BY_WORD.items():
+            if word in str(cause):
+                return cure
+    return "check the address and the permissions, or give another with --database"

@@ -41,18 +41,27 @@ class Component:
 
     Class keywords set the defaults that a pipeline may override: `concurrency` (calls in flight at once), `ordered`
     (whether outputs keep the order of inputs) and `run_in` (`loop`, or `thread`/`process` for what blocks or computes).
+    `version="2"` says that what the class keeps (state, the position of a source) means something else than under the
+    version before: a pipeline that holds some of the other version is not started on it.
     """
 
     kind: ClassVar[str] = ""
     default_concurrency: ClassVar[int] = 1
     default_ordered: ClassVar[bool] = True
     default_run_in: ClassVar[RunIn] = "loop"
+    kept_version: ClassVar[str] = ""
     _contract: ClassVar[Contract | None] = None
     _config_model: ClassVar[type[BaseModel] | None] = None
     _locals: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(
-        cls, *, concurrency: int | None = None, ordered: bool | None = None, run_in: RunIn | None = None, **rest: Any
+        cls,
+        *,
+        concurrency: int | None = None,
+        ordered: bool | None = None,
+        run_in: RunIn | None = None,
+        version: str | None = None,
+        **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
         cls._contract = cls._config_model = None
@@ -62,6 +71,8 @@ class Component:
             cls.default_ordered = ordered
         if run_in is not None:
             cls.default_run_in = run_in
+        if version is not None:
+            cls.kept_version = version
         cls._locals = _defining_locals(sys._getframe(1))
         if cls.kind and cls.__module__ != __name__:
             try:
@@ -199,13 +210,29 @@ class Sink(Component, Generic[TIn]):
     - `statements(batch)`: statements with rows for the pipeline's own database, executed in the epoch's transaction;
     - `write(batch)`: anything else; what `write` took is made durable by `flush`, before the epoch commits;
     - `write(batch, keys)`: the same, with a stable idempotency key for each payload.
+
+    The class keyword `resumes=True` says that the sink keeps in its state (`Value`) how far it wrote and goes on there
+    after a crash, so that what it publishes in the end holds nothing twice.
     """
 
     kind = "sink"
+    resumes: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, resumes: bool | None = None, **rest: Any) -> None:
+        if resumes is not None:
+            cls.resumes = resumes
+        super().__init_subclass__(**rest)
 
     def needs_database(self) -> bool:
         """Whether the pipeline's own database is written to; a sink that may be given another one overrides it."""
         return type(self).contract().transactional
+
+    def absorbs_repeats(self) -> bool:
+        """Whether a payload that is written again changes nothing, because its receiver knows it.
+
+        True for `write(batch, keys)`: a receiver that heeds the keys does so. Overridden where the configuration decides.
+        """
+        return type(self).contract().wants_keys
 
     async def flush(self) -> None:
         """Called before each commit: make durable what `write` took, or raise."""

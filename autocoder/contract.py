@@ -168,6 +168,11 @@ def _sink(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:
             f"for the pipeline's own database"
         )
     common = _common(owner, takes_keys=False)
+    if owner.resumes and not common["stateful"]:
+        raise ComponentDefinitionError(
+            f"{owner.__qualname__} says that it resumes, but keeps no state that says where; declare how far it wrote as a "
+            f"Value, or leave resumes=True out"
+        )
     takes = {IN: In(arguments[0], name=IN)}
     if write is None:
         return Contract("sink", ins=takes, transactional=True, **common)

@@ -11,6 +11,7 @@ from typing import Any
 
 from autocoder.declaration import ErrorPolicy
 from autocoder.graph import Edge, Graph, Node
+from autocoder.guarantees import PathGuarantee, StateGuarantee, guarantee_lines, guarantees_of, state_guarantees
 from autocoder.port import type_name
 from autocoder.runtime.channel import DEFAULT_CAPACITY
 
@@ -73,10 +74,16 @@ class Plan:
     commit_messages: int
     regions: tuple[PlannedRegion, ...]
     channels: tuple[PlannedChannel, ...]
+    guarantees: tuple[PathGuarantee, ...]
+    states: tuple[StateGuarantee, ...]
 
     def data(self) -> dict[str, Any]:
         """The plan in JSON's types."""
-        return asdict(self)
+        promised = {
+            "guarantees": [each.data() for each in self.guarantees],
+            "states": [each.data() for each in self.states],
+        }
+        return {**asdict(self), **promised}
 
     def text(self) -> str:
         """The plan for a person."""
@@ -91,8 +98,8 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.4g}ms" if seconds else "0s"
 
 
-def plan_of(graph: Graph) -> Plan:
-    """The plan of a graph."""
+def plan_of(graph: Graph, *, kept: bool = True) -> Plan:
+    """The plan of a graph; `kept` is False for a run that keeps nothing."""
     regions = tuple(
         PlannedRegion(
             region.name,
@@ -105,7 +112,16 @@ def plan_of(graph: Graph) -> Plan:
     )
     stage_of = graph.stage_of()
     channels = tuple(_channel(edge, stage_of[edge.source] == stage_of[edge.target]) for edge in graph.edges)
-    return Plan(graph.name, graph.description, graph.commit.every, graph.commit.messages, regions, channels)
+    return Plan(
+        graph.name,
+        graph.description,
+        graph.commit.every,
+        graph.commit.messages,
+        regions,
+        channels,
+        guarantees_of(graph, kept=kept),
+        state_guarantees(graph, kept=kept),
+    )
 
 
 def _component(node: Node) -> PlannedComponent:
@@ -173,6 +189,10 @@ def _lines(plan: Plan) -> Iterator[str]:
         wide, types = max(map(len, ends)), max(len(each.type) for each in plan.channels)
         for end, channel in zip(ends, plan.channels, strict=True):
             yield f"  {end.ljust(wide)}  {channel.type.ljust(types)}  {_behaviour(channel)}"
+    if plan.guarantees or plan.states:
+        yield ""
+        yield "guarantees"
+        yield from guarantee_lines(plan.guarantees, plan.states)
 
 
 def _task_lines(task: PlannedTask) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from autocoder.cli.loading import Session, open_session
 from autocoder.cli.options import common_options, json_option, pipeline_options
 from autocoder.cli.reporting import State, count, give_json, problem_data, say
 from autocoder.errors import AutocoderError, ConfigurationError, Place, Problem
+from autocoder.guarantees import loss_warnings
 
 INVALID = ConfigurationError.exit_code
 
@@ -23,38 +25,51 @@ INVALID = ConfigurationError.exit_code
 def command(ctx: click.Context, pipelines: tuple[str, ...], environment: str | None, allowed: tuple[str, ...]) -> None:
     """Find everything wrong with pipelines, without running them.
 
-    Each problem is one line on stderr, `file:line:column: what; what was found; the cure`; the exit code is then 78.
+    Each problem is one line on stderr, `file:line:column: what; what was found; the cure`; the exit code is then 78. A warning
+    looks the same and changes no exit code: it says where messages may be lost.
     """
     session = open_session(environment, allowed=allowed)
     results = {name: _judge(session, name) for name in pipelines}
-    problems = [each for _, found in results.values() for each in found]
+    problems = [each for judged in results.values() for each in judged.problems]
     if ctx.ensure_object(State).json:
-        give_json({"valid": not problems, "pipelines": [_data(name, *found) for name, found in results.items()]})
+        give_json({"valid": not problems, "pipelines": [_data(name, judged) for name, judged in results.items()]})
     for problem in problems:
         say(str(problem))
-    for name, (pipeline, found) in results.items():
-        if not found:
-            say(f"{name}: pipeline {pipeline!r} is valid")
+    for name, judged in results.items():
+        for warning in judged.warnings:
+            say(f"warning: {warning}")
+        if not judged.problems:
+            say(f"{name}: pipeline {judged.pipeline!r} is valid")
     if problems:
-        broken = sum(1 for _, found in results.values() if found)
+        broken = sum(1 for judged in results.values() if judged.problems)
         say(f"{count(len(problems), 'problem')} in {broken} of {count(len(results), 'pipeline')}")
         ctx.exit(INVALID)
 
 
-def _judge(session: Session, name: str) -> tuple[str, tuple[Problem, ...]]:
-    """The name that a pipeline gives itself, and its problems."""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The name that a pipeline gives itself, its problems, and what is worth knowing though it is no mistake."""
+
+    pipeline: str
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+def _judge(session: Session, name: str) -> _Judged:
     try:
-        return session.pipeline(name).name, ()
+        pipeline = session.pipeline(name)
+        return _Judged(pipeline.name, warnings=tuple(loss_warnings(pipeline.compile())))
     except ConfigurationError as error:
-        return "", error.problems
+        return _Judged("", error.problems)
     except AutocoderError as error:  # it does not exist, say: no reason to leave out the others
-        return "", (Problem(Place(name), str(error)),)
+        return _Judged("", (Problem(Place(name), str(error)),))
 
 
-def _data(name: str, pipeline: str, problems: tuple[Problem, ...]) -> dict[str, Any]:
+def _data(name: str, judged: _Judged) -> dict[str, Any]:
     return {
         "source": name,
-        "pipeline": pipeline or None,
-        "valid": not problems,
-        "problems": [problem_data(each) for each in problems],
+        "pipeline": judged.pipeline or None,
+        "valid": not judged.problems,
+        "problems": [problem_data(each) for each in judged.problems],
+        "warnings": [problem_data(each) for each in judged.warnings],
     }

@@ -44,7 +44,8 @@ def test_regions_tasks_ports_policies_and_channels(cli: Run, write: Write) -> No
     assert "on error drop the message" in lines
     assert "at once  4 messages, outputs as they come" in lines
     assert "first  sink  parts:Show  (called by the one it takes from)" in lines
-    channels = {line.partition("  ")[0]: line.rpartition("int  ")[2] for line in lines[lines.index("channels") + 1 :]}
+    listed = lines[lines.index("channels") + 1 : lines.index("guarantees") - 1]
+    channels = {line.partition("  ")[0]: line.rpartition("int  ")[2] for line in listed}
     assert channels == {
         "numbers.out -> parity.in": "in memory, 1,024 messages, when full the producer waits",
         "parity.even -> twice.in": "in memory, 7 messages, when full drops the oldest",
@@ -69,6 +70,28 @@ def test_json_says_the_same(cli: Run, write: Write) -> None:
         "int",
         False,
     )
+
+
+def test_the_guarantee_of_each_path_and_what_would_make_it_better(cli: Run, write: Write) -> None:
+    write("full.yaml", FULL)
+    text = cli("plan", "full.yaml").out
+    guarantees = [line.strip() for line in text.partition("\nguarantees\n")[2].splitlines()]
+    assert guarantees[0] == "numbers -> parity -> same -> both -> first"
+    assert guarantees[1].startswith("at least once: ") and guarantees[2].startswith("better: ")
+    assert "until twice at most once: the channel parity.even -> twice.in drops messages when it is full" in guarantees
+    data = json.loads(cli("plan", "full.yaml", "--json").out)
+    paths = {(each["sink"], "twice" in each["components"]): each["guarantee"] for each in data["guarantees"]}
+    assert paths == {
+        ("first", False): "at least once",
+        ("first", True): "at most once",
+        ("second", False): "at least once",
+        ("second", True): "at most once",
+    }
+
+
+def test_the_guarantees_of_a_run_that_keeps_nothing(cli: Run) -> None:
+    data = json.loads(cli("plan", "demo.yaml", "--in-memory", "--json").out)
+    assert [each["guarantee"] for each in data["guarantees"]] == ["at most once"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,13 @@ def test_json_gives_the_problems_as_objects(cli: Run, write: Write) -> None:
     answer = cli("validate", "--json", "demo.yaml", "wrong.yaml")
     data = json.loads(answer.out)
     assert (answer.code, data["valid"]) == (78, False)
-    assert data["pipelines"][0] == {"source": "demo.yaml", "pipeline": "demo", "valid": True, "problems": []}
+    assert data["pipelines"][0] == {
+        "source": "demo.yaml",
+        "pipeline": "demo",
+        "valid": True,
+        "problems": [],
+        "warnings": [],
+    }
     problems = data["pipelines"][1]["problems"]
     assert {"file", "line", "column", "what", "found", "cure"} == set(problems[0])
     assert (problems[0]["file"], problems[0]["line"]) == ("wrong.yaml", 3)
@@ -53,3 +59,27 @@ def test_nothing_runs(cli: Run, write: Write) -> None:
     write("loud.yaml", "pipeline: loud\ncomponents:\n  n: {use: parts:Numbers}\n  s: {use: parts2:Loud, from: n}\n")
     assert cli("validate", "loud.yaml").out == ""
     assert "open" in cli("run", "loud.yaml").out
+
+
+def test_a_source_that_cannot_replay_is_a_warning_and_no_problem(cli: Run, write: Write) -> None:
+    write("once.py", PARTS_ONCE)
+    write("once.yaml", "pipeline: once\ncomponents:\n  tap: {use: once:Tap}\n  show: {use: parts:Show, from: tap}\n")
+    answer = cli("validate", "once.yaml", "--json")
+    (warning,) = json.loads(answer.out)["pipelines"][0]["warnings"]
+    assert (answer.code, warning["line"]) == (0, 3)
+    assert "at most once until the first durable channel" in warning["what"] and "durable: true" in warning["cure"]
+    assert "warning: " in answer.err and "once.yaml:3:3: source 'tap'" in answer.err
+
+
+PARTS_ONCE = """
+    from collections.abc import AsyncIterator
+
+    from autocoder import Batch, Source
+
+
+    class Tap(Source[int], replayable=False):
+        \"\"\"Runs by.\"\"\"
+
+        async def read(self, resume: object, /) -> AsyncIterator[Batch[int]]:
+            yield Batch([1])
+"""

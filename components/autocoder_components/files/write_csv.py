@@ -18,7 +18,7 @@ from autocoder_components.files.atomic import AtomicFile, Mark, write_async
 from autocoder_components.files.fields import Append, CreateFolders, Delimiter, OutputPath, check_delimiter
 
 
-class WriteCsv(Sink[Any]):
+class WriteCsv(Sink[Any], resumes=True):
     """Write each payload as a row of CSV, UTF-8, with a first row that names the columns.
 
     ```yaml

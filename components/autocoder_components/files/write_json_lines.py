@@ -14,7 +14,7 @@ from autocoder_components.files.atomic import AtomicFile, Mark, write_async
 from autocoder_components.files.fields import Append, CreateFolders, OutputPath
 
 
-class WriteJsonLines(Sink[Any]):
+class WriteJsonLines(Sink[Any], resumes=True):
     """Write each payload as a line of JSON (JSON Lines, NDJSON).
 
     ```yaml

@@ -22,7 +22,7 @@ from autocoder_components.files.fields import CreateFolders, OutputPath
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None), date, datetime, Decimal})
 
 
-class WriteParquet(Sink[Any]):
+class WriteParquet(Sink[Any], resumes=True):
     """Write each payload as a row of a Parquet file. Needs `pip install 'autocoder[parquet]'`.
 
     ```yaml

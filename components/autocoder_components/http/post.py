@@ -64,6 +64,10 @@ class Post(Sink[Any]):
         self._exchange: Exchange | None = None
         self._accepted: set[str] = set()
 
+    def absorbs_repeats(self) -> bool:
+        """Whether the server can tell a request that comes again: not where a crash may cut the arrays elsewhere."""
+        return not self.batch
+
     async def open(self) -> None:
         self._accepted = set()
         self._exchange = Exchange(Terms(self.headers, self.timeout, self.retry, self.redirect_hosts, self.max_body))

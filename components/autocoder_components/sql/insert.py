@@ -79,6 +79,10 @@ class Insert(Sink[Any]):
         """Whether the rows go to the pipeline's own database."""
         return self.database is None
 
+    def absorbs_repeats(self) -> bool:
+        """Whether a row that comes again finds itself there already."""
+        return self.key is not None
+
     async def open(self) -> None:
         self._kinds = None
         self._pending = []

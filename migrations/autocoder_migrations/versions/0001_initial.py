@@ -59,8 +59,9 @@ def _json(table: str, column: str) -> sa.CheckConstraint:
     return check.ddl_if(dialect="sqlite")
 
 
-def _where(text: str) -> dict[str, Any]:
-    return {"sqlite_where": sa.text(text), "postgresql_where": sa.text(text)}
+def _where(text: str, sqlite: str | None = None) -> dict[str, Any]:
+    """SQLite uses a partial index only where the query has its very words, which are other ones for a boolean."""
+    return {"sqlite_where": sa.text(sqlite or text), "postgresql_where": sa.text(text)}
 
 
 def _create_messages() -> None:
@@ -124,7 +125,7 @@ def _create_messages() -> None:
         "ix_port_messages_channel",
         "port_messages",
         ["pipeline", "target_component", "port_name", "seq"],
-        **_where("status = 'pending' AND NOT parked"),
+        **_where("status = 'pending' AND NOT parked", "status = 'pending' AND parked = 0"),
     )
     op.create_index("ix_port_messages_completed", "port_messages", ["completed_at"], **_where("status = 'completed'"))
     op.create_index(
@@ -137,7 +138,10 @@ def _create_messages() -> None:
         "ix_port_messages_parked",
         "port_messages",
         ["pipeline", "seq"],
-        **_where("parked AND status IN ('pending', 'processing', 'failed')"),
+        **_where(
+            "parked AND status IN ('pending', 'processing', 'failed')",
+            "parked = 1 AND status IN ('pending', 'processing', 'failed')",
+        ),
     )
 
 

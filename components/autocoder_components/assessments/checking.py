@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +13,22 @@ from pydantic import Field
 
 from autocoder import AutocoderError, Emission, Out, Splitter, Transformer
 from autocoder_components.assessments.discover import discover, load
+from autocoder_components.assessments.document import Document
 from autocoder_components.assessments.model import (
     Check,
     CheckKind,
     Discovery,
+    Finding,
     Outcome,
     Request,
     Status,
+    Target,
 )
 from autocoder_components.assessments.rules import RuleOptions, check_security, validate_config
 
 UNMATCHED = "no server's name matches the filter {0!r}"
 SALT_BYTES = 32
+Rules = Callable[[Target, Document, RuleOptions], tuple[Finding, ...]]
 
 
 class SaltError(AutocoderError):
@@ -91,13 +95,12 @@ class PlanChecks(Splitter[Discovery]):
             )
 
 
-def _judge(check: Check, options: RuleOptions) -> Outcome:
+def _judge(check: Check, rules: Rules, options: RuleOptions) -> Outcome:
     """Run the rules of one check; what cannot be read or breaks is an error outcome, never a pass and never lost."""
     loaded = load(check.target)
     blank = Outcome(check.request, check.target, check.kind, Status.ERROR, check.planned, reason=loaded.problem)
     if loaded.document is None:
         return blank
-    rules = validate_config if check.kind is CheckKind.CONFIG else check_security
     try:
         findings = rules(check.target, loaded.document, options)
     except Exception as error:
@@ -128,7 +131,7 @@ class ValidateConfig(Transformer[Check, Outcome], run_in="thread"):
         self._options = RuleOptions(check_files=self.check_files)
 
     def process(self, check: Check, /) -> Outcome:
-        return _judge(check, self._options)
+        return _judge(check, validate_config, self._options)
 
 
 class CheckSecurity(Transformer[Check, Outcome], run_in="thread"):
@@ -155,7 +158,7 @@ class CheckSecurity(Transformer[Check, Outcome], run_in="thread"):
         self._options = RuleOptions(salt=_salt(self.salt_file), inventory=inventory, check_files=self.check_files)
 
     def process(self, check: Check, /) -> Outcome:
-        return _judge(check, self._options)
+        return _judge(check, check_security, self._options)
 
 
 def _salt(file: Path) -> bytes:

@@ -1,0 +1,122 @@
+"""What a request may ask for: refused by name where it cannot be done, understood in the older spelling, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from autocoder_components.assessments import Requests
+from autocoder_components.assessments.model import Candidate
+from autocoder_components.assessments.requests import RequestSpec
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+NOW = "2026-11-21T08:00:00+00:00"
+
+
+def refused(**written: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        RequestSpec.model_validate(written)
+    return " ".join(each["msg"] for each in caught.value.errors())
+
+
+def test_an_empty_request_asks_for_everything_that_can_be_done_on_this_machine() -> None:
+    request = RequestSpec().request(NOW)
+    assert (request.paths, request.candidates, request.server_filter) == ((), (), ())
+    assert request.assessment_type == "security"
+    assert request.validate_config
+    assert request.check_security
+    assert request.include_details
+    assert request.requested_at == NOW
+    assert request.assessment_id != RequestSpec().request(NOW).assessment_id
+
+
+@pytest.mark.parametrize(
+    ("older", "value", "field", "held"),
+    [
+        ("assessmentType", "security", "assessment_type", "security"),
+        ("serverFilter", ["a*"], "server_filter", ("a*",)),
+        ("serverName", "notes", "server_filter", ("notes",)),
+        ("server_name", "notes", "server_filter", ("notes",)),
+        ("includeDetails", False, "include_details", False),
+        ("validateConfig", False, "validate_config", False),
+        ("checkSecurity", False, "check_security", False),
+    ],
+)
+def test_the_names_of_the_older_services_are_understood(older: str, value: object, field: str, held: object) -> None:
+    assert getattr(RequestSpec.model_validate({older: value}).request(NOW), field) == held
+
+
+@pytest.mark.parametrize("option", ["checkServerStatus", "checkCompliance", "deepScan"])
+def test_a_check_that_does_not_exist_yet_is_refused_by_name_in_either_spelling(option: str) -> None:
+    snake = "".join(f"_{each.lower()}" if each.isupper() else each for each in option)
+    for name in (option, snake):
+        assert f"{option} is not available yet" in refused(**{name: True})
+        RequestSpec.model_validate({name: False})
+
+
+@pytest.mark.parametrize("option", ["generateReport", "saveResults", "timeout", "generate_report", "save_results"])
+@pytest.mark.parametrize("value", [True, False, 5])
+def test_an_option_that_no_component_honours_is_refused_whatever_it_says(option: str, value: object) -> None:
+    assert "is not available yet" in refused(**{option: value})
+
+
+@pytest.mark.parametrize("kind", ["health", "compliance"])
+def test_a_type_that_does_not_exist_yet_is_refused_by_name(kind: str) -> None:
+    said = refused(type=kind)
+    assert f"assessments of type '{kind}' are not available yet" in said
+    assert "use 'security'" in said
+
+
+def test_what_is_unknown_or_said_twice_is_refused() -> None:
+    assert "Extra inputs" in refused(depth=3)
+    assert "Input should be 'security'" in refused(type="audit")
+    assert "server_filter and serverName say the same" in refused(server_filter=["a"], serverName="b")
+    assert "include_details and includeDetails say the same" in refused(include_details=True, includeDetails=True)
+    assert "nothing would be judged" in refused(validateConfig=False, checkSecurity=False)
+    assert "at least 1 character" in refused(paths=[""])
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 300, "x" * 256, "", " ", "a\nb", "a\x00b", "a\x1b[31m", "a\x85b", "a\u202eb", "\ud800"]
+)
+def test_an_id_that_no_table_or_terminal_holds_is_refused(text: str) -> None:
+    refused(id=text)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=255))
+def test_any_visible_id_is_kept_as_it_is(text: str) -> None:
+    assert RequestSpec(id=text).request(NOW).assessment_id == text
+
+
+def test_a_candidate_is_taken_as_it_is_and_refused_without_quoting_it() -> None:
+    (candidate,) = (
+        RequestSpec.model_validate({"candidates": [{"text": "{}", "client": "Cursor"}]}).request(NOW).candidates
+    )
+    assert candidate == Candidate("{}", "<inline>", "Cursor")
+    for wrong in ({"txt": "hunter2-hunter2"}, {"text": ["hunter2-hunter2"]}, {"text": "{}", "nmae": "hunter2-hunter2"}):
+        with pytest.raises(ValidationError) as caught:
+            RequestSpec.model_validate({"candidates": [wrong]})
+        assert "hunter2" not in str(caught.value)
+
+
+def test_requests_of_one_id_could_not_be_told_apart_and_are_refused() -> None:
+    with pytest.raises(ValueError, match="two requests have the id 'a'"):
+        Requests(requests=[RequestSpec(id="a"), RequestSpec(id="a")])
+    Requests(requests=[RequestSpec(), RequestSpec()])
+
+
+def test_the_source_gives_each_request_once_and_goes_on_from_its_position() -> None:
+    source = Requests(requests=[RequestSpec(id="a"), RequestSpec(id="b")], now="2026-11-21T09:00:00+01:00")
+    batches = list(source.read(None))
+    assert [each.payloads[0].assessment_id for each in batches] == ["a", "b"]
+    assert batches[0].payloads[0].requested_at == "2026-11-21T08:00:00.000000+00:00"
+    assert [each.payloads[0].assessment_id for each in source.read(batches[0].resume)] == ["b"]
+    assert list(source.read(batches[1].resume)) == []
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-21T08:00:00", ""])
+def test_a_fixed_time_names_an_instant(text: str) -> None:
+    with pytest.raises(ValidationError):
+        Requests(requests=[], now=text)

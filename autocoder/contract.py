@@ -32,6 +32,7 @@ class Contract:
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     batch: Handler | None = None
     keyed: bool = False
+    key_takes_port: bool = False
     stateful: bool = False
     transactional: bool = False
     wants_keys: bool = False
@@ -52,6 +53,7 @@ def read_contract(owner: Any) -> Contract:
 
 class _Common(TypedDict):
     keyed: bool
+    key_takes_port: bool
     stateful: bool
 
 
@@ -65,7 +67,8 @@ def _common(owner: Any, *, takes_keys: bool) -> _Common:
         )
     if keyed and not takes_keys:
         raise ComponentDefinitionError(f"{owner.__qualname__}: a {owner.kind} has no key; use Value instead of Keyed")
-    return {"keyed": keyed, "stateful": bool(state)}
+    by_port = keyed and owner.kind == "merger" and len(inspect.signature(owner.key).parameters) == 3
+    return {"keyed": keyed, "key_takes_port": by_port, "stateful": bool(state)}
 
 
 def _source(owner: Any, base: Any, arguments: tuple[Any, ...]) -> Contract:

@@ -176,6 +176,8 @@ def _postgresql_engine(url: sa.URL, options: DatabaseOptions) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=options.pool_timeout,
         pool_pre_ping=True,
+        # The driver would parse JSON columns; the store's are kept and read as the text they are.
+        json_deserializer=str,
         connect_args=arguments,
         hide_parameters=True,
     )

@@ -33,7 +33,7 @@ def awaited(worker: Worker) -> Attempt:
 
 
 async def _one(worker: Worker, port: str, item: Any) -> Result:
-    worker.begin(item)
+    worker.begin(port, item)
     try:
         result = worker.call(port, item)
         if hasattr(result, "__aiter__"):
@@ -52,7 +52,7 @@ def awaited_batch(worker: Worker) -> Attempt:
     """An `async def process_batch`: the whole slot in one call; where that fails, its messages singly."""
 
     async def attempt(port: str, items: list[Any]) -> list[Result]:
-        worker.begin(None)
+        worker.begin(port, None)
         try:
             given = list(await worker.component.process_batch(worker.payloads(items)))
         except Exception as error:

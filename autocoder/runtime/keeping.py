@@ -32,7 +32,7 @@ from autocoder.state import cells_of
 from autocoder.store.epoch import EpochCommit
 from autocoder.store.failpoints import reached
 from autocoder.store.ownership import Ownership
-from autocoder.store.store import Row, Store, is_store_fault, now
+from autocoder.store.store import Row, SinkRefused, Store, is_store_fault, now
 
 logger: Final = logging.getLogger("autocoder.pipeline")
 REPLAY_POLL_SECONDS: Final = 0.5
@@ -238,6 +238,8 @@ class Kept:
             try:
                 await self._store.commit(commit)
                 return
+            except SinkRefused as error:
+                raise PipelineError(self._graph.name, error.component, "write", str(error)) from error
             except Exception as error:
                 if not is_store_fault(error):
                     raise

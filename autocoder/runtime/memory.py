@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from autocoder.codec import Codec
@@ -15,7 +16,7 @@ from autocoder.store.epoch import StateChange
 from autocoder.store.store import Store
 
 if TYPE_CHECKING:
-    from autocoder.runtime.unit import Unit
+    from autocoder.runtime.unit import Worker
 
 MOST_KEYS: Final = 100_000
 EPOCHS_UNDER_WAY: Final = 3
@@ -37,18 +38,21 @@ class StateMemory:
         """Load the values that have no key; called before the first message."""
         await self._load([""])
 
-    def fetch(self, unit: Unit, items: list[Any]) -> Generator[Awaitable[Any], None, None]:
+    def fetch(self, unit: Worker, port: str, items: list[Any]) -> Generator[Awaitable[Any], None, None]:
         """Bring the keys of these messages into memory; one query where any is missing."""
-        if unit.key_of is None:
+        if not unit.node.contract.keyed:
             return
-        keys = {unit.key_of(payload) for payload in _keyable(unit, items)}
+        keys: set[str] = set()
+        for item in items:
+            with suppress(Exception):  # a key that cannot be told fails the message when its turn comes
+                keys.add(unit.key_of(port, item))
         missing = [key for key in keys if any(not cell.knows(key) for cell in self._cells.values())]
         if missing:
             yield self._load(missing)
 
-    def fetch_all(self, unit: Unit) -> Generator[Awaitable[Any], None, None]:
+    def fetch_all(self, unit: Worker) -> Generator[Awaitable[Any], None, None]:
         """Bring every key into memory, for a component that looks at all of them when its input ends."""
-        if unit.key_of is not None:
+        if unit.node.contract.keyed:
             yield self._load(None)
 
     async def _load(self, keys: list[str] | None) -> None:
@@ -72,7 +76,3 @@ class StateMemory:
         for cell in self._cells.values():
             cell.keep_only(MOST_KEYS, set().union(*self._touched))
         return changes
-
-
-def _keyable(unit: Unit, items: list[Any]) -> list[Any]:
-    return [item.payload for item in items] if unit.traced else items

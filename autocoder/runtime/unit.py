@@ -44,7 +44,6 @@ class Unit:
         self.waiting: Waiting | None = None
         self.memory: StateMemory | None = None
         self.cells = list(cells_of(node.component).values())
-        self.key_of: Callable[[Any], str] | None = getattr(node.component, "key", None) if node.contract.keyed else None
         self.taken = self.given = self.dropped = self.dead_letters = self.retried = 0
 
     def flow(self, port: str, batch: list[Any]) -> Flow:
@@ -144,7 +143,7 @@ class Worker(Unit):
         for port in node.ins:
             self._bind(port)
         self.splits = node.kind == "splitter"
-        self._simple = not (self.cells or traced or self.splits or self.key_of)
+        self._simple = not (self.cells or traced or self.splits)
 
     def _bind(self, port: str) -> None:
         handlers = self.node.contract.handlers
@@ -189,7 +188,7 @@ class Worker(Unit):
     def _each(self, port: str, batch: list[Any]) -> Flow:
         """The general loop: state, keys, splitters, iterators, traced payloads."""
         if self.memory is not None:
-            yield from self.memory.fetch(self, batch)
+            yield from self.memory.fetch(self, port, batch)
         out: list[Any] = []
         for item in batch:
             try:
@@ -207,7 +206,7 @@ class Worker(Unit):
 
     def _whole(self, port: str, batch: list[Any]) -> Flow:
         """A vectorised handler: the batch at once; where that fails, message by message."""
-        self.begin(None)
+        self.begin(port, None)
         try:
             out = list(self.component.process_batch(self.payloads(batch)))
         except Exception:
@@ -226,7 +225,7 @@ class Worker(Unit):
 
     def one(self, port: str, item: Any) -> Sequence[Any]:
         """What one message gives: payloads, or emissions for a splitter. Raises what the handler raises, without a trace."""
-        self.begin(item)
+        self.begin(port, item)
         try:
             result = self.call(port, item)
             given = list(result) if self._shapes[port] is Shape.MANY else self.listed(port, result)
@@ -235,16 +234,21 @@ class Worker(Unit):
             self.rollback()
             raise
 
-    def begin(self, item: Any) -> None:
+    def begin(self, port: str, item: Any) -> None:
         """A message starts: state is that of its key (None: a whole batch, which has no key)."""
         if self.cells:
-            key = (
-                self.key_of(item.payload if self.traced else item)
-                if self.key_of is not None and item is not None
-                else ""
-            )
+            key = "" if item is None else self.key_of(port, item)
             for cell in self.cells:
                 cell.begin(key)
+
+    def key_of(self, port: str, item: Any) -> str:
+        """The key of a message, as the component says; a merger may say it for each input."""
+        contract = self.node.contract
+        if not contract.keyed:
+            return ""
+        payload = item.payload if self.traced else item
+        key: str = self.component.key(port, payload) if contract.key_takes_port else self.component.key(payload)
+        return key
 
     def rollback(self) -> None:
         """The message that started last failed: it leaves no trace in state."""
@@ -324,7 +328,7 @@ class Worker(Unit):
     def resume(self, entry: Entry) -> Flow:
         item = self.item_of(entry)
         if self.memory is not None:
-            yield from self.memory.fetch(self, [item])
+            yield from self.memory.fetch(self, entry.port, [item])
         try:
             given = self.one(entry.port, item)
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,11 @@ class LeaseLost(AutocoderError):  # noqa: N818  it names what happened
 
 
 class SinkRefused(AutocoderError):  # noqa: N818  it names what happened
-    """The database refused a message of a sink whose policy is to stop."""
+    """The database refuses what a sink does, whatever the message: no such table or column, no right to write."""
+
+    def __init__(self, component: str, said: str) -> None:
+        super().__init__(said)
+        self.component = component
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,8 @@ class Store:
             sa.delete(checkpoints).where(checkpoints.c.pipeline == self.pipeline, checkpoints.c.checkpoint_name == ""),
             sa.delete(component_state).where(component_state.c.pipeline == self.pipeline),
             sa.delete(port_messages).where(
-                port_messages.c.pipeline == self.pipeline, port_messages.c.status.in_(["pending", "processing", "failed"])
+                port_messages.c.pipeline == self.pipeline,
+                port_messages.c.status.in_(["pending", "processing", "failed"]),
             ),
         )
         async with self.database.transaction() as connection:
@@ -356,9 +362,8 @@ async def _write_sink(connection: AsyncConnection, sink: SinkRows) -> list[Parke
             for statement in sink.statements:
                 await connection.execute(statement.statement, list(statement.rows) or None)
         return []
-    except DBAPIError as error:
-        if is_store_fault(error):
-            raise
+    except (DBAPIError, OverflowError) as error:
+        _raise_unless_of_a_message(sink, error)
         if len(sink.messages) == 1:
             return [_refused(sink, sink.messages[0], error)]
     parked: list[Parked] = []
@@ -367,24 +372,41 @@ async def _write_sink(connection: AsyncConnection, sink: SinkRows) -> list[Parke
             async with connection.begin_nested():
                 for statement in sink.single(message):
                     await connection.execute(statement.statement, list(statement.rows) or None)
-        except DBAPIError as error:
-            if is_store_fault(error):
-                raise
+        except (DBAPIError, OverflowError) as error:
+            _raise_unless_of_a_message(sink, error)
             parked.append(_refused(sink, message, error))
     return parked
 
 
-def _refused(sink: SinkRows, message: Any, error: DBAPIError) -> Parked:
-    kind = type(error.orig).__name__ if error.orig is not None else type(error).__name__
+def _raise_unless_of_a_message(sink: SinkRows, error: DBAPIError | OverflowError) -> None:
+    """Go on only with what is the fault of a row's values; a table that is not there is nobody's row."""
+    if is_store_fault(error):
+        raise error
+    if is_declaration_fault(error):
+        raise SinkRefused(sink.component, database_said(error)) from error
+
+
+def _refused(sink: SinkRows, message: Any, error: DBAPIError | OverflowError) -> Parked:
+    kind = type(getattr(error, "orig", None) or error).__name__
     parked: Parked = sink.refused(message, kind, database_said(error))
     return parked
+
+
+_DECLARATION = re.compile(r"no such (table|column)|has no column named|syntax error|readonly database|no such function")
+
+
+def is_declaration_fault(error: BaseException) -> bool:
+    """Whether a statement can never succeed here: its table or column is missing, it is no SQL, rights are missing."""
+    cause = getattr(error, "orig", None) or error
+    state = str(getattr(cause, "sqlstate", None) or "")
+    return state[:2] in ("42", "3F", "3D", "28") or _DECLARATION.search(str(cause)) is not None
 
 
 def is_store_fault(error: BaseException) -> bool:
     """Whether the store itself is in trouble (busy, disconnected, disk full, conflicting transactions), not a row."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, OperationalError):
-            return "no such table" not in str(error.orig) and "no such column" not in str(error.orig)
-        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
-        return str(state)[:2] in ("08", "40", "53", "55", "57", "58")
+            return not is_declaration_fault(error)
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        return state[:2] in ("08", "40", "53", "55", "57", "58")
     return isinstance(error, OSError)

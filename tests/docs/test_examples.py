@@ -130,7 +130,6 @@ def test_orders_are_joined_and_added_up_in_a_table(folder: Path) -> None:
     assert run(read, folder).stdout.splitlines() == BEST
 
 
-@pytest.mark.xfail(strict=True, reason="flow.Join does not find in the next run what it kept in the last one")
 def test_only_the_orders_that_were_added_are_added_up(folder: Path) -> None:
     fill, _ = commands(EXAMPLES / "orders" / "orders.yaml")
     run(fill, folder)

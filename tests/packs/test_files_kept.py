@@ -67,7 +67,7 @@ def test_a_file_that_someone_else_changed_is_not_overwritten(tmp_path: Path) -> 
     (tmp_path / "out.jsonl").unlink()
     (tmp_path / "out.jsonl").write_text("mine")
     more(tmp_path, 2)
-    with pytest.raises(PipelineError, match="is not as this pipeline left it .* --restart writes it anew"):
+    with pytest.raises(PipelineError, match=r"is not as this pipeline left it .* --restart writes it anew"):
         copy(tmp_path)
     assert (tmp_path / "out.jsonl").read_text() == "mine"
     copy(tmp_path, restart=True)

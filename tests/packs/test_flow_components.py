@@ -217,7 +217,7 @@ def joined(orders: Sequence[Any], customers: Sequence[Any], how: str, customers_
     given: list[Any] = []
     arriving = [("order", each) for each in orders], [("customer", each) for each in customers]
     for port, payload in itertools.chain(*(reversed(arriving) if customers_first else arriving)):
-        join.sides.begin(join.key(payload))
+        join.sides.begin(join.key(port, payload))
         given.extend(join.on_message(port, payload))
     given.extend(join.finish())
     return given

@@ -64,17 +64,16 @@ class Join(Merger[dict[str, Any]]):
     def inputs(self) -> Mapping[str, In[Any]]:
         return {name: In(Any, name=name) for name in self.keys}
 
-    def key(self, payload: Any, /) -> str:
-        """Nothing yet: which expression gives the key depends on the input, so `on_message` sets it."""
-        return ""
+    def key(self, port: str, payload: Any, /) -> str:
+        """The value of the input's expression as text; that of null is empty, and such a payload has no partner."""
+        value = self.keys[port](payload)
+        return "" if value is None else key_text(value)
 
     def on_message(self, port: str, payload: Any, /) -> Iterable[dict[str, Any]]:
-        value = self.keys[port](payload)
         plain = plain_data(payload)
         is_left = port == self._left
-        if value is None:
+        if not self.sides.key:
             return [self._alone(plain, is_left)] if self._is_kept_alone(is_left) else ()
-        self.sides.key = key_text(value)
         sides = self.sides.value
         if is_left:
             self.sides.value = replace(sides, left=(*sides.left, plain))

@@ -65,12 +65,9 @@ def letter_lines(letter: Letter, redact: Redactor, moment: datetime) -> list[str
         f"at          {data['component']}.{data['port']}",
         f"failed      {data['failed_at']}, {duration(data['age'])} ago",
         f"attempts    {data['attempts']}, replayed {data['replayed']} times",
-        f"error       {data['error_type']}: {data['error']}",
+        f"error       {_named(data)}",
     ]
-    lines += [
-        f"before      {each.get('failed_at')}: {each.get('error_type')}: {each.get('error')}"
-        for each in data["history"]
-    ]
+    lines += [f"before      {each.get('failed_at')}: {_named(each)}" for each in data["history"]]
     for name in ("details", "notes"):
         if data[name]:
             lines.append(f"{name:<12}{json.dumps(data[name], ensure_ascii=False)}")
@@ -105,6 +102,12 @@ def group_table(groups: list[Group], moment: datetime) -> list[str]:
         for each in groups
     ]
     return table(("pipeline", "component", "error type", "count", "oldest", "newest"), rows, words=3)
+
+
+def _named(failure: dict[str, Any]) -> str:
+    """An error with its type, which most of them begin with."""
+    kind, error = str(failure.get("error_type")), str(failure.get("error"))
+    return error if error.startswith(kind) else f"{kind}: {error}"
 
 
 def _age(since: datetime, moment: datetime) -> float:

@@ -20,8 +20,8 @@ _BY_STATE: Final = {
 }
 _BY_WORD: Final = {
     "locked": "another program holds it; wait until that is done",
-    "malformed": "it is damaged; bring back a copy with `autocoder db restore`",
-    "not a database": "it is damaged; bring back a copy with `autocoder db restore`",
+    "malformed": "it is damaged; move it away and bring back a copy with `autocoder db restore`",
+    "not a database": "it is damaged; move it away and bring back a copy with `autocoder db restore`",
     "readonly": "let this user write it and its folder (chmod, chown), or give another with --database",
     "full": "make room on the disk",
     "permission": "let this user read and write it and its folder (chmod, chown), or give another with --database",

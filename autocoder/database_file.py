@@ -53,14 +53,14 @@ def _check_header(path: Path) -> None:
             raise _refused(
                 path,
                 f"it is empty, though {left[0].name} beside it shows that it was a database: its contents were lost",
-                f"bring back a copy with `autocoder db restore`, or remove {path.name} and what lies beside it "
-                f"to begin anew",
+                f"move {path.name} and what lies beside it away; then bring back a copy with `autocoder db restore`, "
+                f"or begin anew",
             )
     elif header != _HEADER:
         raise _refused(
             path,
             "it is not an SQLite database, or its beginning was damaged",
-            "give another file with --database, or bring back a copy with `autocoder db restore`; it was left as it is",
+            "give another file with --database, or move it away and bring back a copy with `autocoder db restore`",
         )
 
 

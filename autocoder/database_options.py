@@ -21,6 +21,8 @@ class DatabaseOptions:
     - `retry_attempts` (PostgreSQL): how often opening is tried at the start, the first time included. In mid run a commit is
       tried until it succeeds: nothing is lost by waiting.
     - `retry_backoff`, `retry_cap`: the wait before the second try, doubled before each further one, up to the cap.
+    - `keep_messages`, `keep_metrics`: how long completed messages and metrics are kept before retention deletes them.
+    - `keep_checkpoints`: how many checkpoints that have an expiry are kept of each pipeline, the newest.
     - `connect_timeout` (PostgreSQL): the longest time that making a connection may take.
     - `statement_timeout`, `lock_timeout`, `idle_in_transaction_timeout` (PostgreSQL): 0 is no limit, else 1 ms or more.
     - `busy_timeout` (SQLite): the longest wait for the lock on the file; 0 is none.
@@ -35,6 +37,9 @@ class DatabaseOptions:
     retry_attempts: int = 5
     retry_backoff: float = 0.1
     retry_cap: float = 5.0
+    keep_messages: float = 604_800.0
+    keep_metrics: float = 2_592_000.0
+    keep_checkpoints: int = 10
     connect_timeout: float = 10.0
     statement_timeout: float = 60.0
     lock_timeout: float = 10.0

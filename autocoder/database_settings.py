@@ -167,6 +167,9 @@ class SqliteSettings(BaseModel):
     pool_size: PoolSize = _DEFAULTS.pool_size
     pool_timeout: Wait = _DEFAULTS.pool_timeout
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    keep_messages: Wait = _DEFAULTS.keep_messages
+    keep_metrics: Wait = _DEFAULTS.keep_metrics
+    keep_checkpoints: Annotated[int, Field(ge=0)] = _DEFAULTS.keep_checkpoints
     busy_timeout: Limit = _DEFAULTS.busy_timeout
 
     @property
@@ -194,6 +197,9 @@ class PostgresqlSettings(BaseModel):
     pool_size: PoolSize = _DEFAULTS.pool_size
     pool_timeout: Wait = _DEFAULTS.pool_timeout
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    keep_messages: Wait = _DEFAULTS.keep_messages
+    keep_metrics: Wait = _DEFAULTS.keep_metrics
+    keep_checkpoints: Annotated[int, Field(ge=0)] = _DEFAULTS.keep_checkpoints
     connect_timeout: Wait = _DEFAULTS.connect_timeout
     statement_timeout: Limit = _DEFAULTS.statement_timeout
     lock_timeout: Limit = _DEFAULTS.lock_timeout

@@ -20,6 +20,7 @@ from autocoder.errors import AutocoderError, UnreachableError
 from autocoder.settings import Settings
 from autocoder.store import migrate
 from autocoder.store.backup import back_up, check_copy, check_dump, is_dump, opened_copy, restore
+from autocoder.store.retention import Retention, clean_up
 from autocoder.store.schema import read_schema, refusal, trouble
 from autocoder.store.verify import violations
 
@@ -284,3 +285,29 @@ async def _verify(file: Path | None, settings: Settings) -> tuple[list[str], str
             raise refusal(database, schema)
         async with database.reading() as connection:
             return await violations(connection, is_sqlite=database.is_sqlite), database.url
+
+
+@command.command("cleanup")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@database_options
+@click.pass_context
+def cleanup(ctx: click.Context, /, dry_run: bool, **options: Any) -> None:
+    """Delete what is past its time, as a running pipeline does every hour: completed messages, metrics, expired checkpoints.
+
+    How long they are kept say keep_messages (7d), keep_metrics (30d) and keep_checkpoints (10) of the database's settings.
+    Dead letters, messages that wait and named checkpoints stay.
+    """
+    anyio.run(_cleanup, ctx, dry_run, _settings(options))
+
+
+async def _cleanup(ctx: click.Context, dry_run: bool, settings: Settings) -> None:
+    async with _opened(settings) as database:
+        schema = await read_schema(database)
+        if schema.standing() != "current":
+            raise refusal(database, schema)
+        deleted = await clean_up(database, Retention.of(database.options), dry_run=dry_run)
+    if _as_json(ctx):
+        give_json({"dry_run": dry_run, "deleted": dict(deleted)})
+        return
+    verb = "would be deleted" if dry_run else "deleted"
+    say(f"{verb}: {', '.join(f'{number:,} of {name}' for name, number in deleted.items())}")

@@ -20,6 +20,7 @@ from autocoder.graph import Edge, Graph, Node
 from autocoder.masking import Redactor
 from autocoder.port import substitute
 from autocoder.runtime.channel import DEFAULT_CAPACITY, Channel
+from autocoder.runtime.housekeeping import keep_house
 from autocoder.runtime.inlet import Inlet
 from autocoder.runtime.memory import StateMemory
 from autocoder.runtime.outlet import Outlet
@@ -181,6 +182,7 @@ class Kept:
     async def serve(self, parts: Parts) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._ownership.keep)
+            tasks.start_soon(keep_house, self._store, parts)
             while True:
                 await anyio.sleep(REPLAY_POLL_SECONDS)
                 await self._give_parked(parts, only_pending=True)

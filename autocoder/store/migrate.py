@@ -110,6 +110,24 @@ def known() -> frozenset[str]:
     return frozenset(each.revision for each in scripts().walk_revisions())
 
 
+def held_by(revisions: frozenset[str]) -> frozenset[str]:
+    """Every revision that a database with these rows has: Alembic drops the row of one that another depends on."""
+    held: set[str] = set()
+    waiting = list(revisions)
+    while waiting:
+        each = waiting.pop()
+        if each not in held:
+            held.add(each)
+            script = scripts().get_revision(each)
+            waiting += script._all_down_revisions if script is not None else ()
+    return frozenset(held)
+
+
+def is_newest(revisions: frozenset[str]) -> bool:
+    """Whether a database with these rows has every revision that is installed."""
+    return revisions <= known() and held_by(revisions) == known()
+
+
 def upgrade_on(connection: sa.Connection, target: str = HEADS) -> None:
     """Take the steps up to `target` on a connection inside a transaction."""
     command.upgrade(configuration(connection), target)
@@ -131,7 +149,7 @@ async def upgrade(database: Database, target: str = HEADS) -> Change:
     if not schema.revisions:
         if target == HEADS:
             return await _begin(database, schema)
-    elif schema.revisions == heads():
+    elif is_newest(schema.revisions):
         return Change(schema.revisions, schema.revisions, None)
     await refuse_owned(database)
     return await _step(database, upgrade_on, target)
@@ -168,7 +186,7 @@ async def _step(database: Database, change: Callable[[sa.Connection, str], None]
     async with database.transaction() as connection:
         await lock_schema(database, connection)
         before = (await read_schema(database, connection)).revisions or frozenset()
-        if change is upgrade_on and before == heads():
+        if change is upgrade_on and is_newest(before):
             return Change(before, before, None)  # another process was faster
         if database.path is not None and before:
             backup = await copy_beside(Path(database.path), "-".join(sorted(before)))
@@ -197,12 +215,7 @@ async def history(database: Database) -> list[Step]:
         async with database.reading() as connection:
             rows = await connection.execute(sa.select(schema_version.c.version, schema_version.c.applied_at))
             stamps = {row.version: row.applied_at for row in rows}
-    directory = scripts()
-    held: set[str] = set()
-    if schema.revisions and schema.revisions <= known():
-        held = {
-            each.revision for each in directory.iterate_revisions(tuple(schema.revisions), BASE, implicit_base=True)
-        }
+    held = held_by(schema.revisions) if schema.revisions and schema.revisions <= known() else frozenset[str]()
     return [
         Step(
             each.revision,
@@ -212,7 +225,7 @@ async def history(database: Database) -> list[Step]:
             each.revision in held,
             stamps.get(each.revision) if each.revision in held else None,
         )
-        for each in reversed(list(directory.walk_revisions()))
+        for each in reversed(list(scripts().walk_revisions()))
     ]
 
 

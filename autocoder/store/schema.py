@@ -64,9 +64,9 @@ class Schema:
         branches = pack_branches()
         if not branches and self.revisions == {SCHEMA_VERSION}:
             return "current"
-        from autocoder.store.migrate import heads, known  # noqa: PLC0415  Alembic is heavy, and rarely needed
+        from autocoder.store.migrate import is_newest, known  # noqa: PLC0415  Alembic is heavy, and rarely needed
 
-        if self.revisions == heads():
+        if is_newest(self.revisions):
             return "current"
         return "older" if self.revisions <= known() else "newer"
 

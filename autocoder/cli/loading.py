@@ -37,7 +37,7 @@ class Session:
         `changes` have the form of an environment's overrides and are laid over these: what the command line says.
         """
         source = find_pipeline(name, self.registry)
-        overrides: Node | None = self.settings.pipelines.get(_name_in(source))
+        overrides: Node | None = self.settings.pipelines.get(name_in(source))
         if changes is not None:
             said = from_python(changes, Place("command line"))
             overrides = said if overrides is None else merge(overrides, said)
@@ -87,7 +87,7 @@ def _examples(folder: Path) -> str:
     return f": {', '.join(found)}" if found else ""
 
 
-def _name_in(source: Path | str) -> str:
+def name_in(source: Path | str) -> str:
     """The name that a pipeline gives itself, empty where there is none: the loader says what is wrong."""
     root: Node | None = (read_yaml(source) if isinstance(source, Path) else parse_yaml(source, STDIN))[0]
     entry = root.find("pipeline") if isinstance(root, MappingNode) else None

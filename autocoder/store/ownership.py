@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -70,25 +70,32 @@ class Ownership:
                 raise LeaseLost(f"pipeline {self._pipeline!r}: another instance has taken over; this one stops")
 
 
+Admission = Callable[[AsyncConnection], Awaitable[None]]
+"""Part of the transaction that takes ownership; what it raises, it raises for all of it."""
+
+
+async def _admit_all(_: AsyncConnection) -> None:
+    """Nothing stands against it."""
+
+
 @asynccontextmanager
-async def owning(database: Database, pipeline: str, names: Iterable[str], *, wait: bool) -> AsyncIterator[Ownership]:
+async def owning(
+    database: Database, pipeline: str, names: Iterable[str], *, wait: bool, admit: Admission = _admit_all
+) -> AsyncIterator[Ownership]:
     """Own a pipeline's regions for the length of a block; with `wait`, until whoever has them is done.
 
-    Raises OwnedElsewhereError where they are owned and `wait` is off.
+    Raises OwnedElsewhereError where they are owned and `wait` is off. `admit` is called in the transaction that takes them.
     """
     async with AsyncExitStack() as stack:
         lock = await stack.enter_async_context(_lock(database, pipeline))
         owner = f"{socket.gethostname()}:{os.getpid()}"
         while True:
             locked = await lock.take()
-            taken = await _take(database, pipeline, list(names), owner, locked=locked)
+            taken = await _take(database, pipeline, list(names), owner, locked=locked, admit=admit)
             if isinstance(taken, Ownership):
                 break
             if not wait:
-                raise OwnedElsewhereError(
-                    f"pipeline {pipeline!r} is running already on {database.url} (owner {taken}); "
-                    f"wait for it with --wait, or stop that instance"
-                )
+                raise _owned(database, pipeline, taken, "wait for it with --wait, or stop that instance")
             await anyio.sleep(WAIT_SECONDS)
         reached("lease.taken")
         try:
@@ -98,20 +105,59 @@ async def owning(database: Database, pipeline: str, names: Iterable[str], *, wai
                 await _give_back(database, pipeline, taken)
 
 
-async def _take(database: Database, pipeline: str, names: list[str], owner: str, *, locked: bool) -> Ownership | str:
+def _owned(database: Database, pipeline: str, owner: str, cure: str) -> OwnedElsewhereError:
+    return OwnedElsewhereError(f"pipeline {pipeline!r} is running already on {database.url} (owner {owner}); {cure}")
+
+
+@asynccontextmanager
+async def undisturbed(database: Database, pipeline: str) -> AsyncIterator[AsyncConnection]:
+    """One transaction on what a pipeline keeps while no instance owns it, and after which none that did can commit.
+
+    Raises OwnedElsewhereError where one does. An instance that starts meanwhile waits for the end of the transaction.
+    """
+    async with _lock(database, pipeline) as lock:
+        locked = await lock.take()
+        async with database.transaction() as connection:
+            _, owner = await _held(connection, database, pipeline, locked=locked)
+            if owner is not None:
+                raise _owned(database, pipeline, owner, "stop that instance first")
+            await connection.execute(
+                sa.update(regions)
+                .where(regions.c.pipeline == pipeline)
+                .values(token=regions.c.token + 1, owner=None, expires_at=None)
+            )
+            yield connection
+
+
+async def _held(
+    connection: AsyncConnection, database: Database, pipeline: str, *, locked: bool
+) -> tuple[list[sa.Row[Any]], str | None]:
+    """All regions of a pipeline, locked, and who owns them.
+
+    All, not only those of the graph at hand: an instance of the graph before owns others, and counts as well.
+    """
+    table = regions.c
+    fresh = sa.and_(table.expires_at.is_not(None), table.expires_at > _clock(database))
+    query = sa.select(table.region, table.token, table.epoch, table.owner, table.unclean_starts, fresh.label("fresh"))
+    found = await connection.execute(query.where(table.pipeline == pipeline).order_by(table.region).with_for_update())
+    rows = list(found)
+    if locked:
+        return rows, None
+    return rows, next((str(row.owner) for row in rows if row.fresh), None)
+
+
+async def _take(
+    database: Database, pipeline: str, names: list[str], owner: str, *, locked: bool, admit: Admission
+) -> Ownership | str:
     """Raise the tokens of all regions, or say who owns them."""
     table = regions.c
     async with database.transaction() as connection:
         for name in names:
             await connection.execute(_if_absent(database, pipeline, name))
+        rows, other = await _held(connection, database, pipeline, locked=locked)
+        if other is not None:
+            return other
         mine = sa.and_(table.pipeline == pipeline, table.region.in_(names))
-        fresh = sa.and_(table.expires_at.is_not(None), table.expires_at > _clock(database))
-        query = sa.select(
-            table.region, table.token, table.epoch, table.owner, table.unclean_starts, fresh.label("fresh")
-        )
-        rows = list(await connection.execute(query.where(mine).order_by(table.region).with_for_update()))
-        if not locked and any(row.fresh for row in rows):
-            return next(str(row.owner) for row in rows if row.fresh)
         await connection.execute(
             sa.update(regions)
             .where(mine)
@@ -122,12 +168,18 @@ async def _take(database: Database, pipeline: str, names: list[str], owner: str,
                 unclean_starts=table.unclean_starts + 1,
             )
         )
+        await connection.execute(
+            sa.update(regions)
+            .where(table.pipeline == pipeline, table.region.not_in(names))
+            .values(token=table.token + 1, owner=None, expires_at=None)
+        )
+        await admit(connection)
     return Ownership(
         database,
         pipeline,
-        {row.region: row.token + 1 for row in rows},
-        {row.region: row.epoch for row in rows},
-        max((row.unclean_starts for row in rows), default=0),
+        {row.region: row.token + 1 for row in rows if row.region in names},
+        {row.region: row.epoch for row in rows if row.region in names},
+        max((row.unclean_starts for row in rows if row.region in names), default=0),
     )
 
 

@@ -91,7 +91,7 @@ async def _list(options: dict[str, Any], as_json: bool, settings: Any) -> None:
 @json_option
 @common_options
 @click.pass_context
-def show(ctx: click.Context, identity: UUID, /, **options: Any) -> None:
+def show(ctx: click.Context, /, identity: UUID, **options: Any) -> None:
     """Show everything about one dead letter; fields whose names say that they are secret stay masked."""
     anyio.run(_show, identity, ctx.ensure_object(State).json, settings_of(options))
 
@@ -161,7 +161,7 @@ async def _replay(options: dict[str, Any], as_json: bool, settings: Any) -> int:
                 continue
             for at in range(0, len(whole), size or len(whole)):
                 if rate is not None:
-                    await anyio.sleep(started + replayed / rate - anyio.current_time())
+                    await anyio.sleep(max(0.0, started + replayed / rate - anyio.current_time()))
                 batch = whole[at : at + (size or len(whole))]
                 done = await store.letters.replay(batch)
                 replayed += len(done)
@@ -230,7 +230,7 @@ async def _discard(options: dict[str, Any], as_json: bool, settings: Any) -> int
 @click.option("--replay", "then_replay", is_flag=True, help="Replay it when it is mended.")
 @store_options
 @common_options
-def edit(identity: UUID, /, **options: Any) -> int:
+def edit(identity: UUID, **options: Any) -> int:
     """Mend the payload of a dead letter: by --set, by --file, or else in $EDITOR.
 
     VALUE is JSON, or text where it is none. A secret field is masked in the editor and keeps its value unless it is changed.

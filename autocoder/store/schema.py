@@ -20,6 +20,7 @@ from autocoder.database import Database, database_said
 from autocoder.database_cures import cure_for
 from autocoder.database_file import APPLICATION_ID
 from autocoder.errors import AutocoderError, UnreachableError
+from autocoder.masking import MASK
 from autocoder.store.failpoints import reached
 from autocoder.store.tables import (
     DEAD_LETTER_QUEUE,
@@ -104,7 +105,8 @@ def trouble(database: Database, error: BaseException) -> UnreachableError:
 def refusal(database: Database, schema: Schema) -> SchemaError:
     """Why a schema is not worked with, and the command that changes that."""
     where = f"the database {database.url}"
-    at = f"--database {database.url}"
+    # A masked password is of no use in a command.
+    at = "with the same --database or --env" if MASK in database.url else f"--database {database.url}"
     has = ", ".join(sorted(schema.revisions or ()))
     match schema.standing():
         case "older":

@@ -122,7 +122,7 @@ async def test_an_older_server_is_refused_with_the_command(postgres_url: str, re
     async with fresh_postgres(postgres_url) as url, open_database(url) as database:
         await prepare(database)
         request.getfixturevalue("pack")
-        with pytest.raises(SchemaError, match=r"older schema \(0001\).*autocoder db upgrade --database") as caught:
+        with pytest.raises(SchemaError, match=r"older schema \(0001\).*autocoder db upgrade with the same") as caught:
             await prepare(database)
         assert caught.value.exit_code == 78
         await migrate.upgrade(database)

@@ -18,7 +18,7 @@ from autocoder.database import Database, database_said
 from autocoder.errors import AutocoderError
 from autocoder.store.epoch import EpochCommit, Parked, SinkRows
 from autocoder.store.failpoints import reached
-from autocoder.store.tables import checkpoints, component_state, port_messages, regions
+from autocoder.store.tables import IS_OPEN, checkpoints, component_state, port_messages, regions
 
 CHUNK: Final = 500
 
@@ -109,13 +109,12 @@ class Store:
     async def parked(self, *, after: int, components: Sequence[str], only_pending: bool) -> list[Row]:
         """Parked messages behind `after` that still have to be handled, in order; those of a replay are `pending`."""
         table = port_messages.c
-        statuses = ["pending"] if only_pending else ["pending", "processing", "failed"]
         query = (
             _ROWS.where(
                 table.pipeline == self.pipeline,
                 table.target_component.in_(components),
-                table.parked,
-                table.status.in_(statuses),
+                IS_OPEN,
+                sa.true() if not only_pending else table.status == "pending",
                 table.seq > after,
             )
             .order_by(table.seq)

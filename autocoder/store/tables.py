@@ -110,13 +110,16 @@ Index(
     sqlite_where=_waits & ~port_messages.c.parked,
     postgresql_where=_waits & ~port_messages.c.parked,
 )
-_open = port_messages.c.parked & port_messages.c.status.in_(["pending", "processing", "failed"])
+# Parked and still to be handled, with literals: SQLite uses a partial index only where a query has its very words.
+IS_OPEN: Final = port_messages.c.parked & port_messages.c.status.in_(
+    [sa.literal_column(f"'{each}'") for each in ("pending", "processing", "failed")]
+)
 Index(
     "ix_port_messages_parked",
     port_messages.c.pipeline,
     port_messages.c.seq,
-    sqlite_where=_open,
-    postgresql_where=_open,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
 )
 _dead = port_messages.c.status == "dead_letter"
 Index(

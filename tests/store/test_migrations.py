@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,9 +14,12 @@ from autocoder.database import Database, open_database
 from autocoder.errors import UsageError
 from autocoder.store import migrate
 from autocoder.store.migrate import BASE, HEADS, differences, downgrade, heads, history, scripts, upgrade_on
+from autocoder.store.retention import Retention, clean_up
 from autocoder.store.schema import create, prepare, read_schema
+from autocoder.store.store import Store
 from autocoder.store.tables import DEAD_LETTER_QUEUE, SCHEMA_VERSION, VERSION_TABLE, metadata
 from tests.store.catalog import catalog
+from tests.store.fresh import fresh_sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -149,3 +154,28 @@ async def test_upgrades_at_once_by_two_processes_take_each_step_once(url: str) -
     async with open_database(url) as database:
         assert await differences(database) == []
         assert (await migrate.history(database))[0].applied
+
+
+async def test_sqlite_reads_parked_and_completed_messages_through_their_partial_indexes(tmp_path: Path) -> None:
+    async with open_database(fresh_sqlite(tmp_path)) as database:
+        await prepare(database)
+        asked: list[tuple[str, Any]] = []
+
+        def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+            asked.append((statement, parameters))
+
+        for engine in (database.engine, database._reader):
+            sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+        store = Store(database, "p")
+        for only_pending in (True, False):
+            await store.parked(after=0, components=["c"], only_pending=only_pending)
+        await clean_up(database, Retention(), dry_run=True)
+        asked = [each for each in asked if "FROM port_messages" in each[0]]
+        async with database.reading() as connection:
+            plans = [
+                " ".join(str(row) for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values))
+                for text, values in list(asked)
+            ]
+    assert len(plans) == 3
+    assert all("ix_port_messages_parked" in each for each in plans[:2])
+    assert "ix_port_messages_completed" in plans[2]

@@ -81,11 +81,12 @@ class PoolStage(Stage):
                     await self._resume(tasks, parked)
                     continue
                 work = self.intake.take_nowait()
-                if work is None or (
-                    isinstance(work, End) and not self.region.draining and (self.waiting or self._count)
-                ):
-                    # Calls in flight may still fail and be parked: the end is met when neither is left.
-                    with anyio.move_on_after(self.waiting.seconds()):
+                # Calls in flight may still fail and be parked: the end is met when neither is left.
+                ended = isinstance(work, End) and not self.region.draining and bool(self.waiting or self._count)
+                if ended:
+                    work = self.region.unmet(self.name)
+                if work is None:
+                    with anyio.move_on_after(self.pause(ended=ended)):
                         await self.intake.wait()
                 elif isinstance(work, Barrier | PortEnd | End):
                     self._markers.append(work)

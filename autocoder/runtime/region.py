@@ -86,6 +86,11 @@ class Region:
         if self.activity() - self._covered >= self._policy.messages:
             self._due.set()
 
+    def unmet(self, stage: str) -> Barrier | None:
+        """The barrier that a stage has to meet next. For one whose inputs have all ended, which count as aligned: no barrier
+        comes to it any more, and it must not hold up commits for as long as its retries take."""
+        return next((Barrier(each.number) for each in self._epochs if stage in each.waiting), None)
+
     def hand_in(self, stage: str, barrier: Barrier, done: Contribution) -> None:
         """A stage met a barrier; what it did before belongs to that epoch."""
         epoch = next(each for each in self._epochs if each.number == barrier.epoch)

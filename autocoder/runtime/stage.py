@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +18,8 @@ from autocoder.runtime.sink_unit import SinkUnit
 from autocoder.runtime.unit import CHUNK, Flow, Unit, Worker
 from autocoder.store.epoch import Reference
 from autocoder.store.failpoints import reached
+
+ENDED_PAUSE: Final = 0.05
 
 
 async def drive(flow: Flow) -> None:
@@ -85,6 +87,10 @@ class Stage:
                 done.parked += unit.parking.take()
         return done
 
+    def pause(self, *, ended: bool) -> float:
+        """The longest wait for work: until a retry is due; behind the end of input, until the region may want to commit."""
+        return min(self.waiting.seconds(), ENDED_PAUSE if ended else float("inf"))
+
     async def run(self) -> None:
         """Work until the end."""
         raise NotImplementedError
@@ -105,8 +111,11 @@ class PlainStage(Stage):
                 await drive(parked.unit.resume(parked))
                 continue
             work = self.intake.take_nowait()
-            if work is None or (isinstance(work, End) and self.waiting and not self.region.draining):
-                with anyio.move_on_after(self.waiting.seconds()):
+            ended = isinstance(work, End) and bool(self.waiting) and not self.region.draining
+            if ended:
+                work = self.region.unmet(self.name)
+            if work is None:
+                with anyio.move_on_after(self.pause(ended=ended)):
                     await self.intake.wait()
             elif isinstance(work, Barrier):
                 await self.meet(work)

@@ -1,0 +1,170 @@
+"""The error policy of a run that is kept: attempts outlive the process, and what stopped the pipeline can be mended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from autocoder.database import open_database
+from autocoder.store.dead_letters import DeadLetters, Selection
+from autocoder.store.tables import port_messages
+from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
+
+pytestmark = pytest.mark.anyio
+
+PARTS = '''
+"""What the pipeline is made of."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from autocoder import Sink, Transformer
+
+
+def note(file: str, text: object) -> None:
+    with pathlib.Path(file).open("a") as out:
+        out.write(f"{text}\\n")
+
+
+class Work(Transformer[int, int]):
+    """Fails for 13, until with MENDED it fails no more."""
+
+    def process(self, number: int, /) -> int:
+        if number == 13 and "MENDED" not in os.environ:
+            note("calls", number)
+            raise TimeoutError("no answer")
+        return number
+
+
+class Slow(Transformer[int, int], concurrency=4):
+    """The same, with calls in flight."""
+
+    async def process(self, number: int, /) -> int:
+        return Work().process(number)
+
+
+class Done(Sink[int]):
+    """Notes what arrived."""
+
+    def write(self, batch: Sequence[int], /) -> None:
+        for number in batch:
+            note("done", number)
+'''
+PIPELINE = """
+pipeline: policy
+components:
+  numbers: {{use: flow.Generate, with: {{count: 20, value: "i"}}}}
+  work: {{use: "policyparts:{worker}", from: numbers, on_error: {policy}}}
+  done: {{use: "policyparts:Done", from: work}}
+"""
+EIGHT = "{retry: {attempts: 8, backoff: 10ms}, then: dead_letter}"
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(params=BOTH)
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield fresh_sqlite(tmp_path)
+        return
+    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+        yield made
+
+
+@pytest.fixture
+def start(tmp_path: Path, url: str) -> Start:
+    """Starts a run of the pipeline as a process of its own."""
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "policyparts.py").write_text(PARTS)
+
+    def starter(worker: str, policy: str, **environ: str) -> subprocess.Popen[str]:
+        (tmp_path / "policy.yaml").write_text(PIPELINE.format(worker=worker, policy=policy))
+        command = [sys.executable, "-c", "from autocoder.cli.main import main; main()"]
+        return subprocess.Popen(
+            [*command, "run", "policy.yaml", "--wait", "--database", url],
+            cwd=tmp_path,
+            env={**os.environ, **environ},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return starter
+
+
+def lines(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+async def attempts_kept(url: str) -> list[int]:
+    async with open_database(url) as database, database.reading() as connection:
+        if not await connection.run_sync(lambda sync: sa.inspect(sync).has_table("port_messages")):
+            return []
+        query = sa.select(port_messages.c.retry_count).where(port_messages.c.status == "failed")
+        return list((await connection.execute(query)).scalars())
+
+
+@pytest.mark.parametrize("worker", ["Work", "Slow"])
+async def test_attempts_outlive_a_kill(start: Start, url: str, tmp_path: Path, worker: str) -> None:
+    process = start(worker, EIGHT.replace("10ms", "1s"))
+    deadline = time.monotonic() + 60
+    # The input has ended long since: commits go on while retries wait.
+    while not [kept for kept in await attempts_kept(url) if kept >= 2]:
+        assert time.monotonic() < deadline and process.poll() is None
+        await anyio.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (kept,) = await attempts_kept(url)
+    before = len(lines(tmp_path / "calls"))
+    process = start(worker, EIGHT)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert len(lines(tmp_path / "calls")) - before == 8 - kept
+    async with open_database(url) as database:
+        letters = [each async for page in DeadLetters(database).matching(Selection()) for each in page]
+    assert [(each.payload, each.attempts, each.error_type) for each in letters] == [(13, 8, "TimeoutError")]
+    delivered = lines(tmp_path / "done")
+    assert sorted(set(delivered)) == [each for each in range(20) if each != 13]
+
+
+async def test_drop_leaves_nothing(start: Start, url: str, tmp_path: Path) -> None:
+    process = start("Work", "{retry: {attempts: 3, backoff: 10ms}, then: drop}")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert lines(tmp_path / "calls") == [13, 13, 13]
+    assert lines(tmp_path / "done") == [each for each in range(20) if each != 13]
+    async with open_database(url) as database, database.reading() as connection:
+        query = sa.select(sa.func.count()).where(port_messages.c.status != "completed")
+        assert (await connection.execute(query)).scalar_one() == 0
+    again = start("Work", "drop")
+    again.communicate()
+    assert (again.returncode, len(lines(tmp_path / "calls"))) == (0, 3)
+
+
+@pytest.mark.parametrize("worker", ["Work", "Slow"])
+@pytest.mark.parametrize("policy", ["stop", "{retry: {attempts: 3, backoff: 10ms}, then: stop}"])
+async def test_a_pipeline_that_stopped_is_resumed(
+    start: Start, url: str, tmp_path: Path, worker: str, policy: str
+) -> None:
+    process = start(worker, policy)
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert "work" in said and "TimeoutError" in said
+    process = start(worker, policy)
+    process.communicate()
+    assert process.returncode == 1, "it still fails"
+    process = start(worker, policy, MENDED="yes")
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert set(lines(tmp_path / "done")) == set(range(20))
+    process = start(worker, policy, MENDED="yes")
+    _, said = process.communicate()
+    assert process.returncode == 0 and "nothing new" in said

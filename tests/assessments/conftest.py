@@ -81,7 +81,10 @@ def start(machine: Path) -> Iterator[Start]:
     for process in processes:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 COMMAND = "from autocoder.cli.main import main; main()"

@@ -125,8 +125,8 @@ def test_parts_of_a_wrong_type_do_not_stop_the_rest() -> None:
 def test_of_two_servers_of_one_name_each_is_found_by_its_line() -> None:
     document = parse('{"mcpServers": {\n"s": {"command": "a"},\n"s": {"command": "b"}}}')
     dialect = choose_dialect("mcp.json", document)
-    first = server_at(document, dialect, "/mcpServers/s", 2, 1)
-    second = server_at(document, dialect, "/mcpServers/s", 3, 1)
+    first = server_at(document, dialect, 2, 1)
+    second = server_at(document, dialect, 3, 1)
     assert first is not None
     assert second is not None
     assert [first.argv[0].text, second.argv[0].text] == ["a", "b"]

@@ -75,7 +75,7 @@ def test_what_is_unknown_or_said_twice_is_refused() -> None:
     assert "server_filter and serverName say the same" in refused(server_filter=["a"], serverName="b")
     assert "include_details and includeDetails say the same" in refused(include_details=True, includeDetails=True)
     assert "nothing would be judged" in refused(validateConfig=False, checkSecurity=False)
-    assert "at least 1 character" in refused(paths=[""])
+    assert "a path must not be empty" in refused(paths=[""])
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ def assess(**options: Any) -> int:
         summary = anyio.run(partial(run_watched, keep=False), pipeline, database)
     except PipelineError as error:
         # Who assesses does not know components: what one of ours says for a person is said as it is.
-        raise error.__cause__ if isinstance(error.__cause__, AutocoderError) else error from None
+        if isinstance(error.__cause__, AutocoderError):
+            raise error.__cause__ from None
+        raise
     assessments = _done(pipeline, summary)
     for assessment in assessments:
         _tell_about(assessment, paths=options["paths"])

@@ -136,11 +136,15 @@ def servers(document: Document, dialect: Dialect) -> tuple[ServerView, ...]:
     )
 
 
-def server_at(document: Document, dialect: Dialect, pointer: str, line: int, column: int) -> ServerView | None:
-    """The server whose value has that pointer and whose name stands at that place; None when there is none."""
+def server_at(document: Document, dialect: Dialect, line: int, column: int) -> ServerView | None:
+    """The server whose name stands at that place; None when there is none.
+
+    Names and pointers were rejected as keys: a target holds them as they are shown, and a name with a character that no
+    terminal shows would find no server.
+    """
     for container in containers(document, dialect):
         for key, node in _entries(container):
-            if node.pointer == pointer and (key.line, key.column) == (line, column):
+            if (key.line, key.column) == (line, column):
                 return view(key, node, dialect, container)
     return None
 

@@ -84,10 +84,11 @@ def discover(request: Request, machine: Machine | None = None) -> Discovery:
 
 def _given(paths: tuple[str, ...], machine: Machine) -> Iterator[Found]:
     for given in paths:
-        path = machine.folder / Path(given).expanduser()
+        path = machine.folder / given
         try:
+            path = machine.folder / Path(given).expanduser()
             mode = path.stat().st_mode
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~user of a user that does not exist
             yield Found(path, "given", f"cannot be read: {_reason(error)}")
             continue
         if stat.S_ISDIR(mode):
@@ -147,7 +148,11 @@ def _targets(bare: Target, content: bytes) -> list[Target]:
         bare, client=bare.client or dialect.title, dialect=dialect.id, sha256=hashlib.sha256(content).hexdigest()
     )
     found = [whole]
-    for server in servers(document, dialect)[:MAX_TARGETS_PER_FILE]:
+    named_servers = servers(document, dialect)
+    if len(named_servers) > MAX_TARGETS_PER_FILE:
+        most = f"names {len(named_servers)} servers, of which only the first {MAX_TARGETS_PER_FILE} are assessed"
+        found.append(replace(whole, problem=most))
+    for server in named_servers[:MAX_TARGETS_PER_FILE]:
         place = Place(whole.file, shown_text(server.node.pointer), server.key.line, server.key.column)
         found.append(replace(whole, server=shown_text(server.name), place=place))
     return found
@@ -206,24 +211,43 @@ def _reason(error: Exception) -> str:
     return (error.strerror or "unknown reason") if isinstance(error, OSError) else str(error)
 
 
-_CACHE_CHARACTERS = 8 * 1024 * 1024  # of text; its nodes take several times that
-_cache: OrderedDict[str, Document] = OrderedDict()
-_cache_lock = Lock()
+class _Documents:
+    """The documents used last, by the hash of their bytes: every server's checks read the same file. Used by threads."""
 
+    def __init__(self, characters: int) -> None:
+        self._most = characters
+        self._characters = 0
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._lock = Lock()
 
-def _load_bytes(content: bytes) -> Document:
-    """Parse, or take the document of the same bytes from a small cache: every server's checks read the same file."""
-    digest = hashlib.sha256(content).hexdigest()
-    with _cache_lock:
-        document = _cache.get(digest)
-        if document is not None:
-            _cache.move_to_end(digest)
+    def get(self, digest: str) -> Document | None:
+        with self._lock:
+            document = self._kept.get(digest)
+            if document is not None:
+                self._kept.move_to_end(digest)
             return document
-    document = parse(content)
-    with _cache_lock:
-        _cache[digest] = document
-        while len(_cache) > 1 and sum(len(kept.text) for kept in _cache.values()) > _CACHE_CHARACTERS:
-            _cache.popitem(last=False)
+
+    def put(self, digest: str, document: Document) -> None:
+        """Keep one more; the oldest go until the texts are short enough, but never the new one."""
+        with self._lock:
+            if digest in self._kept:
+                return
+            self._kept[digest] = document
+            self._characters += len(document.text)
+            while len(self._kept) > 1 and self._characters > self._most:
+                self._characters -= len(self._kept.popitem(last=False)[1].text)
+
+
+_documents = _Documents(characters=8 * 1024 * 1024)  # of text; its nodes take several times that
+
+
+def _load_bytes(content: bytes, digest: str | None = None) -> Document:
+    """The document of these bytes (`digest` is their SHA-256, where it is known), parsed or kept from before."""
+    digest = digest or hashlib.sha256(content).hexdigest()
+    document = _documents.get(digest)
+    if document is None:
+        document = parse(content)
+        _documents.put(digest, document)
     return document
 
 
@@ -240,7 +264,7 @@ def load(target: Target) -> Loaded:
             return Loaded(None, str(error))
     if hashlib.sha256(content).hexdigest() != target.sha256:
         return Loaded(None, "the file has changed since it was discovered; assess it again")
-    return Loaded(_load_bytes(content), None)
+    return Loaded(_load_bytes(content, target.sha256), None)
 
 
 __all__ = [

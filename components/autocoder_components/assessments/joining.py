@@ -116,7 +116,14 @@ def _order(outcome: Outcome) -> tuple[object, ...]:
         if target is None
         else (
             *(0, target.file, 0 if target.server is None else target.place.line, target.place.column),
-            *(target.server or "", target.path, target.sha256, target.problem or ""),
+            *(
+                target.server or "",
+                target.path,
+                target.sha256,
+                target.place.line,
+                target.place.pointer,
+                target.problem or "",
+            ),
         )
     )
     return (

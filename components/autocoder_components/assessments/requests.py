@@ -46,6 +46,13 @@ def _visible_id(text: str) -> str:
     return text
 
 
+def _not_empty(path: str) -> str:
+    # No constraint of pydantic's: that would refuse the names that are no UTF-8, which files may have.
+    if not path:
+        raise ValueError("a path must not be empty; write . for the working folder")
+    return path
+
+
 def _fixed_time(text: str) -> str:
     return moment(text).isoformat(timespec="microseconds")
 
@@ -95,11 +102,13 @@ class RequestSpec(BaseModel):
     type: Literal["security", "health", "compliance"] = Field(
         default="security", validation_alias=_option("type", "assessmentType"), description="what is judged"
     )
-    paths: list[Annotated[str, StringConstraints(min_length=1)]] = Field(
+    paths: list[Annotated[str, AfterValidator(_not_empty)]] = Field(
         default_factory=list, description="files and folders; none: the clients of this machine"
     )
     candidates: list[CandidateSpec] = Field(default_factory=list, description="configurations given inline")
-    server_filter: Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)] = Field(
+    server_filter: Annotated[
+        list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v, json_schema_input_type=str | list[str])
+    ] = Field(
         default_factory=list,
         validation_alias=AliasChoices(*_FILTER_NAMES),
         description="globs of server names; none: every server",

@@ -67,9 +67,9 @@ def _found(themes: tuple[Theme, ...], source: FileContext) -> Iterator[Finding]:
                 yield from file_rule(source)
         return
     place = source.target.place
-    server = server_at(source.document, source.dialect, place.pointer, place.line, place.column)
+    server = server_at(source.document, source.dialect, place.line, place.column)
     if server is None:
-        return
+        raise LookupError("the target names a server that its document does not have")
     context = ServerContext(source, server, analyse(server.argv))
     for theme in themes:
         for server_rule in theme.server_rules:

@@ -42,7 +42,7 @@ check: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/typing
 	$(BIN)/lint-imports
 
 # The peers live in an environment of their own, so that they never decide what the framework runs with.

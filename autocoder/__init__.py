@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from autocoder.cli.loading import Session as Session
     from autocoder.cli.loading import open_session as open_session
     from autocoder.cli.options import common_options as common_options
+    from autocoder.cli.options import json_option as json_option
     from autocoder.cli.options import pipeline_options as pipeline_options
     from autocoder.cli.run import run_watched as run_watched
     from autocoder.component import Component as Component
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "durations": ("Duration",),
     "cli.loading": ("Session", "open_session"),
-    "cli.options": ("common_options", "pipeline_options"),
+    "cli.options": ("common_options", "json_option", "pipeline_options"),
     "cli.run": ("run_watched",),
     "component": ("Component", "Merger", "Sink", "Source", "Splitter", "Transformer"),
     "declaration": ("ChannelOptions", "CommitPolicy", "ErrorPolicy", "RetryPolicy"),

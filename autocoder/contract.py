@@ -58,6 +58,9 @@ class _Common(TypedDict):
 
 
 def _common(owner: Any, *, takes_keys: bool) -> _Common:
+    for hook in ("open", "close", "flush", "committed", *(("finish",) if owner.kind == "sink" else ())):
+        if callable(getattr(owner, hook, None)) and not inspect.iscoroutinefunction(getattr(owner, hook)):
+            raise ComponentDefinitionError(f"{owner.__qualname__}.{hook} is awaited; write `async def {hook}(self)`")
     state = declared_state(owner)
     keyed = any(isinstance(each, Keyed) for each in state.values())
     if keyed and not callable(getattr(owner, "key", None)):

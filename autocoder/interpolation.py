@@ -128,19 +128,22 @@ class Interpolated:
     node: Node
     secrets: frozenset[str]
     problems: tuple[Problem, ...]
+    written: Mapping[str, str]
+    """What stands in the file for each value that came out of variables, so that a problem can show that instead."""
 
 
 def interpolate_tree(node: Node, environ: Mapping[str, str]) -> Interpolated:
     """Every string value of a tree interpolated, except literal ones; a failed one becomes `unresolved`."""
     walk = _Walk(environ)
     done = walk.node(node)
-    return Interpolated(done, frozenset(walk.secrets), tuple(walk.problems.values()))
+    return Interpolated(done, frozenset(walk.secrets), tuple(walk.problems.values()), walk.written)
 
 
 @dataclass(slots=True)
 class _Walk:
     environ: Mapping[str, str]
     secrets: set[str] = field(default_factory=set)
+    written: dict[str, str] = field(default_factory=dict)
     problems: dict[Place, Problem] = field(default_factory=dict)  # by place: an aliased value is reported once
 
     def node(self, node: Node) -> Node:
@@ -159,4 +162,6 @@ class _Walk:
             self.problems[node.place] = Problem(node.place, error.what, cure=error.cure)
             return replace(node, value=None, literal=True, unresolved=True)
         self.secrets |= secrets
+        if value != text:
+            self.written[value] = text
         return replace(node, value=value, literal=True, secrets=secrets)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from autocoder.cli.options import common_options
+from autocoder.cli.options import common_options, json_option
 from autocoder.cli.project import SCHEMA, project_files
-from autocoder.cli.reporting import say, write_file
+from autocoder.cli.reporting import State, give_json, say, write_file
 from autocoder.cli.schema import schema_text
 from autocoder.errors import UsageError
 from autocoder.reading import NAME
@@ -20,8 +20,10 @@ from autocoder.registry import Registry
 @click.command("init")
 @click.argument("folder", required=False, default=Path(), type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", help="The name of the project and of its pipeline (default: that of the folder).")
+@json_option
 @common_options
-def command(folder: Path, name: str | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, folder: Path, name: str | None) -> None:
     """Create a project that runs.
 
     In FOLDER (default: the working folder) come a pipeline, a component of your own with a test, an input file, settings,
@@ -40,6 +42,9 @@ def command(folder: Path, name: str | None) -> None:
     for path, text in files.items():
         _make_folder(path.parent)
         write_file(path, text)
+    if ctx.ensure_object(State).json:
+        give_json({"name": chosen, "folder": str(folder), "files": [str(path) for path in files]})
+        return
     say(f"created the project {chosen}:")
     for path in files:
         say(f"  {path}")

@@ -13,7 +13,7 @@ import click
 
 from autocoder.cli.logs import configure_logging
 from autocoder.cli.reporting import State
-from autocoder.errors import ConfigurationError, Place, UsageError, did_you_mean
+from autocoder.errors import ConfigurationError, Place, Problem, UsageError, did_you_mean
 from autocoder.overrides import merge
 from autocoder.pipeline import Pipeline
 from autocoder.registry import Registry
@@ -41,7 +41,9 @@ class Session:
         if changes is not None:
             said = from_python(changes, Place("command line"))
             overrides = said if overrides is None else merge(overrides, said)
-        return Pipeline.from_yaml(source, registry=self.registry, allowed=self.allowed, overrides=overrides)
+        pipeline = Pipeline.from_yaml(source, registry=self.registry, allowed=self.allowed, overrides=overrides)
+        click.get_current_context().ensure_object(State).secrets |= pipeline.declaration.secrets
+        return pipeline
 
 
 def open_session(
@@ -57,6 +59,7 @@ def open_session(
     settings, problems = load_settings(environment, environ=os.environ, explicit=explicit)
     if settings is None:
         raise ConfigurationError(problems)
+    state.secrets |= settings.secrets
     configure_logging(settings.logging.level, settings.logging.format, settings.secrets)
     return Session(settings, Registry.installed(), tuple(allowed))
 
@@ -67,7 +70,8 @@ def find_pipeline(name: str, registry: Registry) -> Path | str:
         return sys.stdin.read()
     path = Path(name)
     if path.is_dir():
-        raise UsageError(f"{name} is a folder; name a pipeline file in it{_examples(path)}")
+        cure = f"name a pipeline file in it{_examples(path)}"
+        raise ConfigurationError([Problem(Place(name), "this is a folder, not a pipeline", cure=cure)])
     if path.exists():
         return path
     shipped = registry.pipelines()
@@ -79,7 +83,10 @@ def find_pipeline(name: str, registry: Registry) -> Path | str:
     if same:
         raise UsageError(f"several packs ship a pipeline {name!r}; name one: {', '.join(same)}")
     files = [str(each) for pattern in ("*.yaml", "*.yml") for each in sorted(path.parent.glob(pattern))]
-    raise UsageError(f"there is no pipeline {name!r}; {did_you_mean(name, [*files, *shipped], plural='pipelines')}")
+    cure = did_you_mean(name, [*files, *shipped], plural="pipelines")
+    raise ConfigurationError(
+        [Problem(Place(name), "there is no such file, and no pack ships a pipeline of this name", cure=cure)]
+    )
 
 
 def _examples(folder: Path) -> str:

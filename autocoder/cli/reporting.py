@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ class State:
     debug: bool = False
     json: bool = False
     log_level: str | None = None
+    secrets: set[str] = field(default_factory=set)
+    """Secret values of the settings and pipelines of this command: what a traceback quotes is masked by them."""
 
 
 def say(text: str = "") -> None:
@@ -98,7 +100,7 @@ def report(error: Exception, state: State) -> int:
     else:
         message = f"an unexpected error, which is a mistake in autocoder or in a pack: {describe(error)}"
     if state.debug:
-        say("".join(traceback.format_exception(error)).rstrip())
+        say(_masked("".join(traceback.format_exception(error)).rstrip(), state.secrets))
     elif not isinstance(error, AutocoderError | click.ClickException):
         message += "\n--debug shows the traceback"
     if state.json:
@@ -110,9 +112,16 @@ def report(error: Exception, state: State) -> int:
     return code
 
 
+def _masked(text: str, secrets: set[str]) -> str:
+    """A traceback quotes what user code raised; the redactor itself would cost the help of the program its speed."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***") if len(secret) >= 4 else text
+    return text
+
+
 def _message(error: AutocoderError) -> str:
     if isinstance(error, ConfigurationError):
-        return f"invalid configuration: {count(len(error.problems), 'problem')}"
+        return f"{error.headline}: {count(len(error.problems), 'problem')}"
     notes = getattr(error, "__notes__", [])
     return "\n".join([str(error), *notes])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from autocoder.cli.options import common_options
+from autocoder.cli.options import common_options, json_option
 from autocoder.cli.reporting import give, say, write_file
 from autocoder.registry import Registry
 from autocoder.schema import pipeline_schema
@@ -15,6 +15,7 @@ from autocoder.schema import pipeline_schema
 
 @click.command("schema")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of stdout.")
+@json_option
 @common_options
 def command(output: Path | None) -> None:
     """Print the JSON Schema of pipelines, for editors.

@@ -160,6 +160,17 @@ def test_missing_handlers_and_ports_are_refused() -> None:
                 return Batch([1])
 
 
+def test_hooks_are_async() -> None:
+    with refused("open is awaited; write `async def open"):
+
+        class Eager(Transformer[int, int]):
+            def open(self) -> None:  # type: ignore[override]
+                return None
+
+            def process(self, number: int, /) -> int:
+                return number
+
+
 def test_a_vectorised_handler_takes_and_returns_sequences() -> None:
     with refused(r"must take and return a sequence of payloads; write `def process_batch"):
 

@@ -17,6 +17,7 @@ from autocoder import (
     PipelineError,
     RunSummary,
     common_options,
+    json_option,
     open_session,
     pipeline_options,
     run_watched,
@@ -93,6 +94,7 @@ Ctrl-C finishes the assessment at hand; a second one leaves at once and publishe
 @click.option("--id", "assessment_id", metavar="ID", help="The assessment's id; one stored under it is replaced.")
 @click.option("--database", metavar="URL", help="Where results are kept, instead of the settings' database.")
 @pipeline_options
+@json_option
 @common_options
 def assess(**options: Any) -> int:
     """Assess the MCP servers that client configurations name: are they valid, are they safe?
@@ -103,6 +105,10 @@ def assess(**options: Any) -> int:
     """
     if options["no_reports"] and options["reports"]:
         raise click.UsageError("--report and --no-reports exclude each other; leave one of them out")
+    if click.get_current_context().obj.json:
+        if options["form"] not in (None, "json"):
+            raise click.UsageError(f"--json and --format {options['form']} exclude each other; leave one of them out")
+        options["form"] = "json"
     session = open_session(options["environment"], allowed=options["allowed"], database=options["database"])
     pipeline = session.pipeline(PIPELINE, _changes(options))
     try:

@@ -54,8 +54,11 @@ class Insert(Sink[Any]):
     """
 
     table: str = Field(min_length=1, description="name of the table, or schema.table")
-    key: Annotated[list[str] | None, BeforeValidator(_one_or_many)] = Field(
-        default=None, description="column or columns that identify a row; they need a unique constraint or primary key"
+    key: Annotated[list[str] | None, BeforeValidator(_one_or_many, json_schema_input_type=str | list[str] | None)] = (
+        Field(
+            default=None,
+            description="column or columns that identify a row; they need a unique constraint or primary key",
+        )
     )
     columns: list[str] | None = Field(
         default=None, min_length=1, description="the fields to write; without it all fields of the payload"

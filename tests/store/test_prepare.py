@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -243,3 +245,26 @@ async def test_missing_rights_are_said_with_the_cure(postgres_url: str) -> None:
     server = sa.make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False)
     async with open_database(server) as database, database.transaction() as connection:
         await connection.execute(sa.text("DROP ROLE autocoder_weak"))  # roles are the whole server's
+
+
+@pytest.mark.parametrize("place", ["schema.create", "schema.created", "migration.begin", "migration.done"])
+async def test_a_kill_leaves_all_of_the_schema_or_nothing(url: str, place: str) -> None:
+    call = "prepare(database)" if place.startswith("schema") else "_step(database, upgrade_on, 'heads')"
+    program = (
+        "import anyio, sys\n"
+        "from autocoder.database import open_database\n"
+        "from autocoder.store.migrate import _step, upgrade_on\n"
+        "from autocoder.store.schema import prepare\n"
+        "async def main():\n"
+        "    async with open_database(sys.argv[1]) as database:\n"
+        f"        await {call}\n"
+        "anyio.run(main)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program, url], check=False, env={**os.environ, "AUTOCODER_FAILPOINTS": place}
+    )
+    assert killed.returncode == -signal.SIGKILL
+    async with open_database(url) as database:
+        assert (await read_schema(database)).standing() == "empty"
+        await prepare(database)
+        assert await migrate.differences(database) == []

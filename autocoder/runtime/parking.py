@@ -7,6 +7,7 @@ to be given again, by the time when they are due.
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,13 @@ from itertools import count
 from typing import Any
 
 import anyio
+from pydantic_core import to_json
 
 from autocoder.codec import Codec, PayloadError
 from autocoder.errors import describe
 from autocoder.graph import Node
 from autocoder.masking import Redactor
+from autocoder.message import Rejected
 from autocoder.store.epoch import Parked, Reference, Status
 
 Lookup = Callable[[str, Any], int | None]
@@ -134,7 +137,19 @@ class Parking:
         return changes
 
     def _encoded(self, port: str, payload: Any) -> tuple[str | None, dict[str, Any] | None]:
+        if isinstance(payload, Rejected):
+            return None, _rejected(payload)
         try:
             return self._codecs[port].encode(payload), None
         except PayloadError as error:
             return None, {"payload": error.description, "reason": str(error)}
+
+
+def _rejected(piece: Rejected) -> dict[str, Any]:
+    """A piece of input that could not become a payload, for the person who mends it: as it was read, and where it stands."""
+    raw = piece.raw.decode(errors="backslashreplace") if isinstance(piece.raw, bytes) else piece.raw
+    try:
+        kept = json.loads(to_json(raw, fallback=repr))
+    except Exception:  # what a source hands out may be anything, and its repr may fail
+        kept = f"a {type(raw).__name__} that cannot be written down"
+    return {"raw": kept, "place": piece.place}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -12,12 +13,12 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoder import Expression, send
+from autocoder import Batch, Expression, Pipeline, Rejected, Source, send
 from autocoder.database import Database, open_database
 from autocoder.store.dead_letters import DeadLetters, Selection, Unjudged
 from autocoder.store.identity import message_id, seq_in
 from autocoder.store.tables import port_messages
-from tests.store.jobs import Job, Jobs, SlowWork, Work, every_letter, until
+from tests.store.jobs import Done, Job, Jobs, SlowWork, Work, every_letter, until
 
 pytestmark = pytest.mark.anyio
 SEQS = st.integers(1, (1 << 60) - 1)
@@ -284,3 +285,24 @@ async def test_without_payload_nothing_is_replayed(url: str, database: Database)
     with pytest.raises(ValueError, match="without payload"):
         await DeadLetters(database).replay([letter])
     assert await every_letter(database) == [letter]
+
+
+class Torn(Source[Job]):
+    """One payload, and two pieces of input that are none."""
+
+    def read(self, resume: int | None, /) -> Iterator[Batch[Job]]:
+        if resume is None:
+            rejected = [Rejected("not json", ValueError("no"), "in:2"), Rejected(b"\xff{", ValueError("no"))]
+            yield Batch([Job(1)], resume=1, rejected=rejected)
+
+
+async def test_input_that_is_no_payload_is_kept_as_it_was_read(url: str, database: Database) -> None:
+    pipeline = Pipeline("torn")
+    pipeline.add("done", Done(), after=pipeline.add("torn", Torn()))
+    await pipeline.run_async(database=url)
+    letters = await every_letter(database)
+    assert [each.details for each in letters] == [
+        {"raw": "not json", "place": "in:2"},
+        {"raw": "\\xff{", "place": None},
+    ]
+    assert [(each.component, each.port, each.data) for each in letters] == [("torn", "out", None)] * 2

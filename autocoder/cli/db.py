@@ -73,7 +73,7 @@ def _as_json(ctx: click.Context) -> bool:
 @click.group("db")
 @common_options
 def command() -> None:
-    """Look after the database: its schema, backups, and what is no longer needed.
+    """Look after the database: schema, backups, what may be deleted.
 
     A run makes and (in an SQLite file) upgrades its database by itself, after a backup copy beside it. On PostgreSQL an
     upgrade is yours to start.

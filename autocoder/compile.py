@@ -52,6 +52,7 @@ def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> 
         problems.append(
             Problem(declaration.place, "the pipeline has no components", cure="declare at least a Source and a Sink")
         )
+    _check_renames(declaration, problems)
     edges = [edge for draft in drafts.values() for edge in _connect(draft, drafts, problems)]
     _check_ports(declaration, drafts, edges, problems)
     for cycle in cycles(list(drafts), [edge for edge in edges if not edge.options.durable]):
@@ -79,6 +80,22 @@ def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> 
         declaration.commit,
         declaration.secrets,
     )
+
+
+def _check_renames(declaration: PipelineDeclaration, problems: list[Problem]) -> None:
+    """An old name belongs to one component, and to none that goes by it still."""
+    names = {each.name for each in declaration.components}
+    heirs: dict[str, str] = {}
+    for each in declaration.components:
+        old = each.renamed_from
+        if old is None:
+            continue
+        what = f"component {each.name!r} cannot be renamed from {old!r}"
+        if old in names:
+            cure = "leave `renamed_from` out, or give the other one another name"
+            problems.append(Problem(each.place, what, "a component of that name", cure))
+        elif heirs.setdefault(old, each.name) != each.name:
+            problems.append(Problem(each.place, what, f"{heirs[old]!r} is renamed from it, too", "decide for one"))
 
 
 def _draft(declared: ComponentDeclaration, problems: list[Problem]) -> _Draft:
@@ -330,4 +347,5 @@ def _node(draft: _Draft) -> Node:
         run_in=declared.run_in or kind.default_run_in,
         place=declared.place,
         inbox=draft.inbox,
+        renamed_from=declared.renamed_from,
     )

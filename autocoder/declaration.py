@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -65,7 +66,7 @@ class ComponentDeclaration:
 
     `type` is None where `use` could not be resolved, `component` where the class could not be configured: the problem was
     reported already, and compiling goes on around the hole to find the others. None for the rest means the default of
-    the class.
+    the class; `renamed_from` is the name under which an earlier run kept what this component goes on with.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ComponentDeclaration:
     concurrency: int | None = None
     ordered: bool | None = None
     run_in: RunIn | None = None
+    renamed_from: str | None = None
     place: Place = Place("")
 
 
@@ -90,7 +92,11 @@ class CommitPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PipelineDeclaration:
-    """A whole pipeline. `secrets` are the secret values that its configuration contains, for the redactor."""
+    """A whole pipeline. `secrets` are the secret values that its configuration contains, for the redactor.
+
+    `written` says for each value that came out of variables what stands in the file, for problems: the value may be one
+    that was never meant to be shown, pasted into the wrong place.
+    """
 
     name: str
     components: tuple[ComponentDeclaration, ...]
@@ -98,3 +104,4 @@ class PipelineDeclaration:
     description: str = ""
     place: Place = Place("")
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    written: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -7,7 +7,7 @@ and its `exit_code` is what the command line leaves with.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -46,6 +46,19 @@ class Problem:
         return Problem(self.place, redact(self.what), found, cure)
 
 
+def as_written(problem: Problem, written: Mapping[str, str]) -> Problem:
+    """The problem with `${VAR}` where the variable's value would show: it may be a secret in the wrong place."""
+
+    def text(said: str) -> str:
+        for value, source in written.items():
+            said = said.replace(repr(value), repr(source))
+            if len(value) >= 4:
+                said = said.replace(value, source)
+        return said
+
+    return problem.redacted(text)
+
+
 class AutocoderError(Exception):
     """Anything that autocoder refuses or reports."""
 
@@ -68,6 +81,7 @@ class ConfigurationError(AutocoderError):
     """A pipeline or its configuration is invalid; `problems` lists everything found, in the order of the file."""
 
     exit_code = 78
+    headline = "invalid configuration"
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(sorted(problems, key=lambda problem: problem.place))

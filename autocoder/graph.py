@@ -33,6 +33,8 @@ class Node:
     place: Place
     inbox: Literal["drain", "empty"] | None = None
     """Where its messages come from outside alone: what ends them."""
+    renamed_from: str | None = None
+    """The name under which an earlier run kept what this component goes on with."""
 
     @property
     def kind(self) -> str:

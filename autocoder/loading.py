@@ -16,7 +16,7 @@ from autocoder.component import Component, RunIn
 from autocoder.configuring import configure
 from autocoder.connections import read_connections
 from autocoder.declaration import ComponentDeclaration, PipelineDeclaration
-from autocoder.errors import Place, Problem, did_you_mean
+from autocoder.errors import Place, Problem, as_written, did_you_mean
 from autocoder.importing import Importer, ImportRefusedError, allowed_prefixes
 from autocoder.interpolation import interpolate_tree
 from autocoder.masking import MASK, Redactor
@@ -28,7 +28,7 @@ from autocoder.validation import written_secrets
 from autocoder.yaml_document import Entry, MappingNode, Node, from_python, parse_yaml, read_yaml, show
 
 PIPELINE_KEYS: Final = ("pipeline", "description", "components", "commit")
-COMPONENT_KEYS: Final = ("use", "with", "from", "on_error", "concurrency", "ordered", "run_in")
+COMPONENT_KEYS: Final = ("use", "with", "from", "on_error", "concurrency", "ordered", "run_in", "renamed_from")
 RUN_IN: Final = ("loop", "thread", "process")
 TEXT_NAME: Final = "<text>"
 
@@ -69,7 +69,9 @@ def load_pipeline(
     importer = Importer.for_pipeline(folder, allowed_prefixes(environ, allowed))
     loading = _Loading(reader, registry, importer, {*filled.secrets, *written_secrets(filled.node)})
     declaration = loading.pipeline(filled.node)
-    return declaration, _redacted(problems, loading.secrets)
+    if declaration is not None:
+        declaration = replace(declaration, written=filled.written)
+    return declaration, _redacted([as_written(each, filled.written) for each in problems], loading.secrets)
 
 
 def _redacted(problems: list[Problem], secrets: set[str]) -> list[Problem]:
@@ -162,6 +164,7 @@ class _Loading:
             concurrency=concurrency,
             ordered=ordered,
             run_in=cast("RunIn | None", reader.choice(entries.get("run_in"), RUN_IN)),
+            renamed_from=reader.text(entries.get("renamed_from")),
             place=named.place,
         )
 

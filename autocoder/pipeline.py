@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 from typing_extensions import TypeVar
 
+from autocoder.compatibility import admission
 from autocoder.compile import compile_graph
 from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
 from autocoder.contract import IN, OUT
@@ -33,6 +34,7 @@ from autocoder.errors import (
     Place,
     Problem,
     UsageError,
+    as_written,
     did_you_mean,
 )
 from autocoder.graph import Graph
@@ -135,6 +137,7 @@ class Pipeline:
         concurrency: int | None = ...,
         ordered: bool | None = ...,
         run_in: RunIn | None = ...,
+        renamed_from: str | None = ...,
     ) -> Outlet[TOut]: ...
     @overload
     def add(
@@ -149,6 +152,7 @@ class Pipeline:
         concurrency: int | None = ...,
         ordered: bool | None = ...,
         run_in: RunIn | None = ...,
+        renamed_from: str | None = ...,
     ) -> Outlet[TOut]: ...
     @overload
     def add(
@@ -163,6 +167,7 @@ class Pipeline:
         concurrency: int | None = ...,
         ordered: bool | None = ...,
         run_in: RunIn | None = ...,
+        renamed_from: str | None = ...,
     ) -> Outlet[Any]: ...
     @overload
     def add(
@@ -177,6 +182,7 @@ class Pipeline:
         concurrency: int | None = ...,
         ordered: bool | None = ...,
         run_in: RunIn | None = ...,
+        renamed_from: str | None = ...,
     ) -> Outlet[TOut]: ...
     @overload
     def add(
@@ -191,6 +197,7 @@ class Pipeline:
         concurrency: int | None = ...,
         ordered: bool | None = ...,
         run_in: RunIn | None = ...,
+        renamed_from: str | None = ...,
     ) -> None: ...
     def add(
         self,
@@ -204,6 +211,7 @@ class Pipeline:
         concurrency: int | None = None,
         ordered: bool | None = None,
         run_in: RunIn | None = None,
+        renamed_from: str | None = None,
     ) -> Outlet[Any] | None:
         """Add a named component behind the outlets it takes from; returns its outlet (None for a sink).
 
@@ -228,6 +236,7 @@ class Pipeline:
             concurrency=concurrency,
             ordered=ordered,
             run_in=run_in,
+            renamed_from=renamed_from,
             place=place,
         )
         self._declaration = replace(self._declaration, components=(*self._declaration.components, declared))
@@ -240,7 +249,7 @@ class Pipeline:
         problems = list(self._problems)
         graph = compile_graph(self._declaration, problems)
         if graph is None:
-            raise ConfigurationError(problems)
+            raise ConfigurationError(as_written(each, self._declaration.written) for each in problems)
         return graph
 
     def run(self, *, database: str | DatabaseOptions | None = None, restart: bool = False) -> RunSummary:
@@ -261,7 +270,8 @@ class Pipeline:
 
         With `database` (an SQLAlchemy URL without the driver) everything is kept there: positions, state, durable channels,
         dead letters; a run goes on where the last one stopped. One instance owns the pipeline at a time: another raises
-        OwnedElsewhereError, or with `wait` waits. `restart` forgets positions, state and messages under way first. With
+        OwnedElsewhereError, or with `wait` waits. A pipeline that was changed so that it cannot go on raises IncompatibleError.
+        `restart` forgets positions, state and messages under way first. With
         `keep=False` the database only takes the rows of sinks, and without one nothing is kept at all.
 
         With `signals` (main thread only) the first SIGTERM or SIGINT drains the pipeline and the second stops it by force,
@@ -349,10 +359,10 @@ async def _keeping(
 ) -> AsyncIterator[Keeper]:
     """Own the pipeline in this database for the length of a block, and keep there what it does."""
     await prepare(database)
-    async with owning(database, graph.name, [region.name for region in graph.regions], wait=wait) as ownership:
-        store = Store(database, graph.name)
-        if restart:
-            await store.forget()
+    store = Store(database, graph.name)
+    names = [region.name for region in graph.regions]
+    admit = admission(graph, forget=store.forget if restart else None)
+    async with owning(database, graph.name, names, wait=wait, admit=admit) as ownership:
         yield Kept(graph, store, ownership, redactor)
 
 

@@ -189,6 +189,10 @@ def _component(names: list[str], summaries: list[str], rules: list[Schema]) -> S
         "concurrency": _described("The most calls in flight at once.", {"$ref": "#/$defs/count"}),
         "ordered": _described("Whether outputs keep the order of inputs.", {"$ref": "#/$defs/flag"}),
         "run_in": _described("Where the handler runs.", _or_variable({"enum": list(RUN_IN)})),
+        "renamed_from": _described(
+            "The name that the component had before: what was kept under it is moved.",
+            _or_variable(_pattern(NAME.pattern)),
+        ),
     }
     return _strict(properties, required=["use"], allOf=rules)
 

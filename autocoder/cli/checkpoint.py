@@ -213,13 +213,20 @@ async def _pipeline(session: Session, database: Database, given: str | None) -> 
         raise UsageError(f"several pipelines have run on {database.url}; name one with --pipeline: {', '.join(known)}")
     if given in known:
         return given
-    if Path(given).exists() or given in session.registry.pipelines():
-        named = name_in(find_pipeline(given, session.registry))
+    named = _declared_name(session, given)
+    if named is not None:
         if named in known:
             return named
         raise UsageError(f"pipeline {named!r} of {given} has not run on {database.url} yet; run it first")
     cure = did_you_mean(given, known, plural="pipelines")
     raise UsageError(f"no pipeline {given!r} has run on {database.url}; {cure}")
+
+
+def _declared_name(session: Session, given: str) -> str | None:
+    """The name of the pipeline in a file or a pack, None where there is no such file or pack."""
+    if Path(given).exists() or given in session.registry.pipelines():
+        return name_in(find_pipeline(given, session.registry))
+    return None
 
 
 def _ask(question: str, *, yes: bool) -> None:

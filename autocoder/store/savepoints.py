@@ -333,7 +333,7 @@ async def _put_back(connection: AsyncConnection, rows: Sequence[dict[str, Any]])
     if missing:
         await connection.execute(sa.insert(port_messages), missing)
     if changed:
-        values = {name: sa.bindparam(name) for name in rows[0] if name != "seq"}
+        values: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "seq"}
         await connection.execute(
             sa.update(port_messages).where(table.seq == sa.bindparam("this_seq")).values(values), changed
         )

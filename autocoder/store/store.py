@@ -138,8 +138,10 @@ class Store:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    async def forget(self) -> None:
+    async def forget(self, connection: AsyncConnection) -> None:
         """`--restart`: positions, state and messages under way are forgotten; dead letters and what was written stay.
+
+        Part of the transaction of `connection`, which takes ownership.
 
         State goes with the positions: totals of messages that are read again would count them twice.
         """
@@ -151,9 +153,8 @@ class Store:
                 port_messages.c.status.in_(["pending", "processing", "failed"]),
             ),
         )
-        async with self.database.transaction() as connection:
-            for statement in mine:
-                await connection.execute(statement)
+        for statement in mine:
+            await connection.execute(statement)
 
     async def commit(self, epoch: EpochCommit) -> None:
         """Write an epoch: the fence, then everything else, in one transaction. Raises LeaseLost under an older token.

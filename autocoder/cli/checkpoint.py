@@ -93,7 +93,7 @@ async def _list(options: dict[str, Any], as_json: bool) -> None:
 @click.argument("name", required=False)
 @_options
 @click.pass_context
-def show(ctx: click.Context, name: str | None, /, **options: Any) -> None:
+def show(ctx: click.Context, /, name: str | None, **options: Any) -> None:
     """Show what a savepoint holds; without NAME what the pipeline would go on from now."""
     anyio.run(_show, name, options, ctx.ensure_object(State).json)
 
@@ -116,7 +116,7 @@ async def _show(name: str | None, options: dict[str, Any], as_json: bool) -> Non
 @click.option("--expires", type=DurationType(), metavar="DURATION", help="Delete it after so long: 7d, 12h.")
 @_options
 @click.pass_context
-def save(ctx: click.Context, name: str, /, **options: Any) -> None:
+def save(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Take a savepoint, also while the pipeline runs."""
     anyio.run(_save, name, options, ctx.ensure_object(State).json)
 
@@ -138,7 +138,7 @@ async def _save(name: str, options: dict[str, Any], as_json: bool) -> None:
 @_yes
 @_options
 @click.pass_context
-def restore(ctx: click.Context, name: str, /, **options: Any) -> None:
+def restore(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Go back to a savepoint: its state, positions and waiting messages, all or nothing.
 
     Refused while the pipeline runs. What sources have given since is read again. What was sent from outside since is kept and
@@ -168,7 +168,7 @@ async def _restore(name: str, options: dict[str, Any], as_json: bool) -> None:
 @_yes
 @_options
 @click.pass_context
-def delete(ctx: click.Context, name: str, /, **options: Any) -> None:
+def delete(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Delete a savepoint."""
     anyio.run(_delete, name, options, ctx.ensure_object(State).json)
 

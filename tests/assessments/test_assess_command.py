@@ -61,6 +61,12 @@ class TestExitCodes:
         assert (answer.code, answer.out) == (2, "")
         assert "--help` says more" in answer.err
 
+    def test_errors_are_json_too_where_that_is_asked_for(self, assess: Assess) -> None:
+        both = assess("--json", "--format", "table")
+        assert (both.code, both.json()["error"]["exit_code"]) == (2, 2)
+        missing = assess("--json", "--baseline", "nowhere.json")
+        assert (missing.code, missing.json()["error"]["exit_code"]) == (78, 78)
+
     def test_69_for_a_database_that_is_not_there(self, machine: Path, assess: Assess) -> None:
         write(machine / ".mcp.json", servers(a=ROOTED))
         answer = assess("--database", "postgresql://u:hunter2hunter2@127.0.0.1:1/none")

@@ -316,6 +316,14 @@ class TestJoin:
                 (Status.ERROR, "the check gave no outcome; the log says why")
             }
 
+    def test_files_stand_by_name_and_servers_as_in_their_file(self) -> None:
+        targets = [target("a", None), target("a", "z", 2), target("a", "b", 9), target("b", None)]
+        kinds = (CheckKind.CONFIG, CheckKind.SECURITY)
+        planned = [Outcome(self.REQUESTS[0], each, kind, Status.PASS, 9) for each in targets for kind in kinds]
+        planned.append(Outcome(self.REQUESTS[0], None, CheckKind.SKIPPED, Status.ERROR, 9))
+        _, found = self.joined(planned[::-1])
+        assert list(found["a"].outcomes) == planned
+
     def test_many_outcomes_are_joined_once(self) -> None:
         number = 20_000
         outcomes = [

@@ -92,6 +92,23 @@ def test_colour_changes_nothing_but_colour(one: Assessment) -> None:
     assert [line.rstrip() for line in stripped.splitlines()] == render_table(one, width=100).splitlines()
 
 
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_the_colour_of_a_severity_stays_with_it(width: int) -> None:
+    painted = re.findall(r"\x1b\[1;37;41m(.*?)\x1b\[0m", render_table(example(), width=width, color=True))
+    assert painted == ["CRITICAL"]
+
+
+@pytest.mark.parametrize("width", [72, 80, 100, 120])
+def test_a_finding_has_the_width_of_the_terminal_for_itself(width: int) -> None:
+    where = target("project/.mcp.json", "notes")
+    message = "word " * 40
+    text = render_table(assessment(outcome(where, finding("AC-SEC-001", where, line=7, message=message))), width=width)
+    head, first, *_ = text.splitlines()
+    assert head == "CRITICAL  AC-SEC-001  notes  project/.mcp.json:7"
+    assert first.startswith("          word")
+    assert width - len("word ") <= cell_len(first) <= width
+
+
 def test_a_stream_that_is_no_terminal_gets_no_colour() -> None:
     stream = io.StringIO()
     show_table(example(), stream)

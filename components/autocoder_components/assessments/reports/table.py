@@ -126,16 +126,14 @@ def _blocks(view: _View, findings: Iterable[Finding]) -> Iterator[Text | Padding
     roomy = view.width >= GUTTER_FROM
     indent = max(len(severity) for severity in Severity) + 2 if roomy else 2
     for finding in findings:
-        head = _severity(finding)
-        head.pad_right(max(2, indent - len(head)))
-        head.append(_rule(view, finding))
+        severity = _severity(finding)
+        head = Text.assemble(severity, " " * max(2, indent - len(severity)), _rule(view, finding), overflow="fold")
         if finding.server is not None:
             head.append(f"  {_server(finding)}", style="bold")
         where = _where(finding, view.width - indent)
         fits = roomy and head.cell_len + 2 + cell_len(where) <= view.width
         if fits:
             head.append(f"  {where}")
-        head.overflow = "fold"
         yield head
         if not fits:
             yield Text(" " * indent + where)

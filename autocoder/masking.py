@@ -102,7 +102,7 @@ def _first(items: Iterable[Any], most: int = 20) -> Iterable[Any]:
 
 def _fields(value: object) -> list[tuple[str, object]] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
+        return [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value) if each.repr]
     if isinstance(value, BaseModel):
-        return [(name, getattr(value, name, None)) for name in type(value).model_fields]
+        return [(name, getattr(value, name, None)) for name, each in type(value).model_fields.items() if each.repr]
     return None

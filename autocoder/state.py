@@ -23,11 +23,12 @@ _ATOMS: Final = (int, float, str, bytes, bool, type(None), complex)
 class Cell(Generic[T]):
     """The state of one component under one name: values by key, and what the message at hand changed."""
 
-    __slots__ = ("_absent", "_default", "_touched", "_undo", "_values", "kept", "key", "type")
+    __slots__ = ("_absent", "_default", "_touched", "_undo", "_values", "kept", "key", "keyed", "type")
 
-    def __init__(self, type: type[T] | Any, default: Callable[[], T]) -> None:
+    def __init__(self, type: type[T] | Any, default: Callable[[], T], *, keyed: bool = True) -> None:
         self.type = type
         self.key = ""
+        self.keyed = keyed
         self.kept = False
         """Whether the value outlives the run, because there is a store."""
         self._default = default
@@ -74,8 +75,9 @@ class Cell(Generic[T]):
         return list(self._values)
 
     def begin(self, key: str) -> None:
-        """A message with this key starts."""
-        self.key = key
+        """A message with this key starts; a plain value has none."""
+        if self.keyed:
+            self.key = key
         if self._undo:
             self._undo.clear()
 
@@ -153,7 +155,9 @@ class _Declared(Generic[T]):
         if instance is None:
             return self
         # Not a data descriptor: the cell in the instance's own dict answers every later access.
-        cell: Cell[T] = instance.__dict__.setdefault(self.name, Cell(self.type, self._factory))
+        cell: Cell[T] = instance.__dict__.setdefault(
+            self.name, Cell(self.type, self._factory, keyed=isinstance(self, Keyed))
+        )
         return cell
 
 

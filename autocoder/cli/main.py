@@ -137,6 +137,7 @@ def _load(entry: metadata.EntryPoint) -> click.Command:
     return command
 
 
+FORCED: Final = (130, 143)
 EPILOG: Final = """\b
 Exit codes: 0 done, 1 the pipeline failed, 2 usage, 69 something cannot be reached,
 78 invalid configuration, 130 or 143 stopped by force.
@@ -198,4 +199,9 @@ def _leave_quietly() -> int:
 
 def main() -> None:
     """The entry point of the console script."""
-    sys.exit(execute())
+    code = execute()
+    if code in FORCED:  # a handler stuck in a thread would keep the process alive
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -46,7 +46,7 @@ class StateMemory:
         for item in items:
             with suppress(Exception):  # a key that cannot be told fails the message when its turn comes
                 keys.add(unit.key_of(port, item))
-        missing = [key for key in keys if any(not cell.knows(key) for cell in self._cells.values())]
+        missing = [key for key in keys if any(cell.keyed and not cell.knows(key) for cell in self._cells.values())]
         if missing:
             yield self._load(missing)
 

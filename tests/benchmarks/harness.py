@@ -60,16 +60,24 @@ def measure(benchmark: str, contenders: Sequence[Contender], bars: Sequence[Bar]
         if bar.against in medians:
             ratios = [one / other for one, other in zip(rates[ours], rates[bar.against], strict=True)]
             ratio = statistics.median(ratios)
-            judged.append({"against": bar.against, "least": bar.least, "ratio": round(ratio, 3), "met": ratio >= bar.least})
+            judged.append(
+                {"against": bar.against, "least": bar.least, "ratio": round(ratio, 3), "met": ratio >= bar.least}
+            )
     return Result(
-        benchmark, medians, {name: (min(each), max(each)) for name, each in rates.items()},
-        {each.name: each.absent for each in contenders if each.work is None}, judged,
+        benchmark,
+        medians,
+        {name: (min(each), max(each)) for name, each in rates.items()},
+        {each.name: each.absent for each in contenders if each.work is None},
+        judged,
     )
 
 
 def report(results: Sequence[Result]) -> None:
     """A table on stderr for people, one JSON object on stdout for programs."""
-    print(f"\n{platform.platform()}, Python {platform.python_version()}, {ROUNDS} alternating rounds, medians", file=sys.stderr)
+    print(
+        f"\n{platform.platform()}, Python {platform.python_version()}, {ROUNDS} alternating rounds, medians",
+        file=sys.stderr,
+    )
     for result in results:
         print(f"\n{result.benchmark}", file=sys.stderr)
         for name, rate in sorted(result.rates.items(), key=lambda each: -each[1]):
@@ -86,7 +94,12 @@ def report(results: Sequence[Result]) -> None:
 
 def machine() -> dict[str, object]:
     """What the figures were measured on."""
-    return {"platform": platform.platform(), "python": platform.python_version(), "rounds": ROUNDS, "versions": versions()}
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "rounds": ROUNDS,
+        "versions": versions(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -139,14 +139,18 @@ def run() -> list[Result]:
         absent = ""
     results = []
     for size, messages in MESSAGES.items():
-        results.append(measure(
-            f"in memory, three trivial operators, batch {size:,}",
-            [
-                Contender("autocoder", lambda m=messages, s=size: ours(m, s), messages),  # type: ignore[misc]
-                Contender("Bytewax", None if absent else lambda m=messages, s=size: bytewax(m, s), messages, absent),  # type: ignore[misc]
-                Contender("plain loop, one message at a time", lambda m=messages: plain_loop(m), messages),  # type: ignore[misc]
-                Contender("list comprehension per batch of 1,024", lambda m=messages: comprehension(m), messages),  # type: ignore[misc]
-            ],
-            BARS[size],
-        ))
+        results.append(
+            measure(
+                f"in memory, three trivial operators, batch {size:,}",
+                [
+                    Contender("autocoder", lambda m=messages, s=size: ours(m, s), messages),  # type: ignore[misc]
+                    Contender(
+                        "Bytewax", None if absent else lambda m=messages, s=size: bytewax(m, s), messages, absent
+                    ),  # type: ignore[misc]
+                    Contender("plain loop, one message at a time", lambda m=messages: plain_loop(m), messages),  # type: ignore[misc]
+                    Contender("list comprehension per batch of 1,024", lambda m=messages: comprehension(m), messages),  # type: ignore[misc]
+                ],
+                BARS[size],
+            )
+        )
     return results

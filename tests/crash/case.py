@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from autocoder.database import open_database
+from autocoder.store import failpoints
+from autocoder.store.schema import prepare
 from tests.crash import processes  # first: it arms the failpoints
 from tests.crash.components import metadata
 from tests.crash.oracle import judge, marks
 from tests.crash.seeded_bugs import BUGS
 from tests.crash.topologies import TOPOLOGIES
-
-from autocoder.database import open_database
-from autocoder.store import failpoints
-from autocoder.store.schema import prepare
 
 MESSAGES = 150
 PATIENCE = 30.0

@@ -16,9 +16,9 @@ from typing import Any
 
 os.environ.setdefault("AUTOCODER_FAILPOINTS", "none:1")
 
-import anyio  # noqa: E402
+import anyio
 
-from autocoder.store import failpoints  # noqa: E402
+from autocoder.store import failpoints
 
 if failpoints.reached.__name__ == "_pass":
     raise ImportError("the framework was imported without failpoints: import tests.crash.processes first")

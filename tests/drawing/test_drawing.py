@@ -196,7 +196,7 @@ class TestDot:
     def test_a_backslash_is_a_letter(self) -> None:
         figure = Figure("a\\", "source", 'the "b"\\n')
         drawing = draw_dot(Picture("t", "", {"a": figure}, (), (Frame("a", ("a",)),)))
-        assert r'''"a\\" [label="a\\\nsource: the \"b\"\\n" ''' in drawing
+        assert r""""a\\" [label="a\\\nsource: the \"b\"\\n" """ in drawing
 
     def test_names_ports_and_regions(self) -> None:
         drawing = draw(pipeline().compile(), "dot")

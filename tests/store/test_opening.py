@@ -50,7 +50,7 @@ async def test_postgresql_that_is_not_there_is_tried_and_then_said(caplog: pytes
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
         url = f"postgresql://me:pass-word@127.0.0.1:{port}/nothing"
-        with pytest.raises(UnreachableError, match="cannot be opened: .*; check the address") as caught:
+        with pytest.raises(UnreachableError, match=r"cannot be opened: .*; check the address") as caught:
             async with open_database(DatabaseOptions(url, retry_attempts=2, retry_backoff=0.001)):
                 raise AssertionError
     assert "pass-word" not in str(caught.value)

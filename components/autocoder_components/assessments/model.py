@@ -58,7 +58,7 @@ class Place:
 class Candidate:
     """A configuration given inline instead of as a file; `text` is as a client would have it on disk."""
 
-    text: str
+    text: str = field(repr=False)
     name: str = "<inline>"
     client: str | None = None
 

@@ -66,7 +66,7 @@ class UtcMicroseconds(TypeDecorator[datetime]):
             raise ValueError(f"{value.isoformat()} has no offset from UTC")
         return value.astimezone(UTC) if dialect.name == "postgresql" else stamp(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002  the interface's
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.astimezone(UTC) if isinstance(value, datetime) else moment(value)

@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= auto
 
-.PHONY: help run test check bench wheel clean
+.PHONY: help run test check bench crash wheel clean
 
 help:
 	@echo "make run     assess the example client configurations; reports go to build/assessment"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, pyright, import floors"
 	@echo "make bench   measure; BENCH=name measures one"
+	@echo "make crash   kill pipelines at random and judge what is left (ARGS='CASES TOPOLOGY...')"
 	@echo "make wheel   build dist/*.whl"
 
 $(VENV)/.python:
@@ -55,6 +56,9 @@ $(VENV)-bench/.ready: pyproject.toml
 
 bench: $(VENV)-bench/.ready
 	$(VENV)-bench/bin/python -m tests.benchmarks $(BENCH)
+
+crash: $(VENV)/.test
+	$(BIN)/python -m tests.crash $(ARGS)
 
 wheel: $(VENV)/.core
 	rm -rf dist

@@ -38,6 +38,7 @@ from autocoder.errors import (
     did_you_mean,
 )
 from autocoder.graph import Graph
+from autocoder.handler import is_overridden
 from autocoder.loading import load_pipeline
 from autocoder.masking import Redactor
 from autocoder.port import Out
@@ -339,6 +340,16 @@ def _refuse_unkept(graph: Graph, database: str | DatabaseOptions | None, *, keep
         for node in graph.nodes.values()
         if node.inbox is not None and (database is None or not keep)
     ]
+    if database is not None and keep:
+        problems += [
+            Problem(
+                node.place,
+                f"{node.name!r} ({node.use}) holds messages of an input back, and what it holds is not kept yet",
+                cure="run the pipeline with --in-memory (in Python: keep=False, or without a database)",
+            )
+            for node in graph.nodes.values()
+            if node.kind == "merger" and is_overridden(type(node.component), Merger, "holds")
+        ]
     if database is None:
         problems += [
             Problem(

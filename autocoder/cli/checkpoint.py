@@ -59,7 +59,7 @@ def _yes(command: Any) -> Any:
 @click.group("checkpoint")
 @common_options
 def command() -> None:
-    """Look at what a pipeline keeps, save it under a name, and go back to it.
+    """Save what a pipeline keeps, and go back to it.
 
     A savepoint holds the state of all components, the positions of sources and the messages that wait, as of one moment; it
     can be taken while the pipeline runs.

@@ -34,7 +34,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "send": ("autocoder.cli.send", "Send messages to a pipeline."),
     "dlq": ("autocoder.cli.dlq", "Look at dead letters, mend them, send them back."),
     "db": ("autocoder.cli.db", "Look after the database: schema, backups, what may be deleted."),
-    "checkpoint": ("autocoder.cli.checkpoint", "Save what a pipeline keeps, and go back to it."),
+    "checkpoint": (
+        "autocoder.cli.checkpoint",
+        "Save what a pipeline keeps, and go back to it.",
+    ),
     "graph": ("autocoder.cli.graph", "Draw a pipeline."),
     "components": ("autocoder.cli.components", "List the installed components, or explain one."),
     "schema": ("autocoder.cli.schema", "Print the JSON Schema of pipelines, for editors."),

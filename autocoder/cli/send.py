@@ -57,7 +57,7 @@ class Tally:
 @common_options
 @click.pass_context
 def command(ctx: click.Context, /, pipeline: str, target: str, payload: str | None, **options: Any) -> int:
-    """Send messages to a pipeline: as JSON, or with --file one in each line.
+    """Send messages to a pipeline.
 
     PIPELINE is a YAML file, the name of a pipeline of a pack, or of one that has run on this database. COMPONENT is its
     flow.Inbox, or any component with an input that is `durable: true`. The pipeline takes the messages while it runs, or

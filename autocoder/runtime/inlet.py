@@ -145,8 +145,10 @@ class Inlet:
         rows = await self._store.waiting(self.component, self.port, self._cursor, BATCH)
         if not self._store.database.is_sqlite and (not rows or anyio.current_time() > self._swept + SWEEP_SECONDS):
             self._swept = anyio.current_time()
-            behind = await self._store.waiting(self.component, self.port, 0, BATCH + len(self._open))
-            late = [row for row in behind if row.seq not in self._open and row.seq <= self._cursor]
+            # What is committed while the query runs leaves `_open`, and may still stand in the answer.
+            known = set(self._open)
+            behind = await self._store.waiting(self.component, self.port, 0, BATCH + len(known))
+            late = [row for row in behind if row.seq not in known and row.seq <= self._cursor]
             return [*late, *rows]
         return rows
 

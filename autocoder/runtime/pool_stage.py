@@ -64,6 +64,7 @@ class PoolStage(Stage):
         self._finished: deque[Slot] = deque()
         self._markers: deque[Barrier | PortEnd | End] = deque()
         self._behind: deque[Entry] = deque()
+        self._emitting = False
         self._idle: list[anyio.Event] = []
         self._started = 0
         self._emit = anyio.Event()
@@ -81,8 +82,9 @@ class PoolStage(Stage):
                     await self._resume(tasks, parked)
                     continue
                 work = self.intake.take_nowait()
-                # Calls in flight may still fail and be parked: the end is met when neither is left.
-                ended = isinstance(work, End) and not self.region.draining and bool(self.waiting or self._count)
+                # Calls in flight and messages on their way out may still fail and be parked: the end is met when none is left.
+                left = bool(self.waiting or self._count or self._behind or self._emitting)
+                ended = isinstance(work, End) and not self.region.draining and left
                 if ended:
                     work = self.region.unmet(self.name)
                 if work is None:
@@ -105,6 +107,7 @@ class PoolStage(Stage):
 
     async def _give_all(self, tasks: TaskGroup, port: str, batch: list[Any]) -> None:
         self.head.taken += len(batch)
+        await self._fetch_state(port, batch)
         at = 0
         while at < len(batch):
             await self._room_for_slot()
@@ -112,11 +115,17 @@ class PoolStage(Stage):
             at += len(slot.items)
             self._give(tasks, slot)
 
+    async def _fetch_state(self, port: str, items: list[Any]) -> None:
+        if self.head.memory is not None:
+            await drive(self.head.memory.fetch(self.head, port, items))
+
     async def _resume(self, tasks: TaskGroup, parked: Entry) -> None:
         """A parked message: of the head into a slot of its own, of a unit behind it directly, between two emissions."""
         if parked.unit is self.head:
+            item = self.head.item_of(parked)
+            await self._fetch_state(parked.port, [item])
             await self._room_for_slot()
-            self._give(tasks, Slot(parked.port, [self.head.item_of(parked)], parked.attempts, parked.reference))
+            self._give(tasks, Slot(parked.port, [item], parked.attempts, parked.reference))
         else:
             self._behind.append(parked)
             self._emit.set()
@@ -187,6 +196,7 @@ class PoolStage(Stage):
     async def _emit_all(self, tasks: TaskGroup) -> None:
         """Emit finished slots and pass markers on; alone touches what is behind the head, so a barrier cuts cleanly."""
         while True:
+            self._emitting = True
             out = self._take_finished()
             if out:
                 await drive(self.head.emit(out))
@@ -207,7 +217,9 @@ class PoolStage(Stage):
                     tasks.cancel_scope.cancel()  # the callers wait for slots that will not come
                     return
             else:
+                self._emitting = False
                 self._emit = anyio.Event()
+                self.intake.wake()
                 await self._emit.wait()
 
     def _take_finished(self) -> list[Any]:

@@ -82,8 +82,6 @@ def test_the_version(cli: Run) -> None:
         (["valdate"], "there is no command 'valdate'; did you mean 'validate'?"),
         (["run", "demo.yaml", "--databse", "x"], "--database"),
         (["run"], "Missing argument 'PIPELINE'"),
-        (["run", "demo.yml"], "there is no pipeline 'demo.yml'; did you mean 'demo.yaml'?"),
-        (["run", "."], "is a folder; name a pipeline file in it: demo.yaml"),
         (["graph", "demo.yaml", "--format", "png"], "'svg'"),
     ],
 )
@@ -95,15 +93,23 @@ def test_a_mistake_in_the_command_is_told_with_its_cure(cli: Run, arguments: lis
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "graph", "validate"])
+def test_a_pipeline_that_is_not_there_is_invalid_configuration(cli: Run, command: str) -> None:
+    for name, said in (("demo.yml", "did you mean 'demo.yaml'?"), (".", "name a pipeline file in it: demo.yaml")):
+        answer = cli(command, name)
+        assert answer.code == 78
+        assert said in answer.err or command == "validate"
+
+
 def test_commands_of_the_future_are_unknown(cli: Run) -> None:
-    for name in ("send", "dlq", "checkpoint", "db", "top", "serve", "new", "test", "doctor"):
+    for name in ("top", "serve", "new", "test", "doctor"):
         assert cli(name).code == 2
 
 
 def test_an_unexpected_error_is_named_and_its_traceback_is_shown_on_demand(
     cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr("autocoder.cli.plan.plan_of", broken)
@@ -116,7 +122,7 @@ def test_an_unexpected_error_is_named_and_its_traceback_is_shown_on_demand(
 
 
 def test_a_pipe_that_is_not_stdout_breaks_aloud(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "of a server")
 
     monkeypatch.setattr("autocoder.cli.plan.plan_of", broken)
@@ -128,8 +134,8 @@ def test_a_pipe_that_is_not_stdout_breaks_aloud(cli: Run, monkeypatch: pytest.Mo
 def test_with_json_an_error_is_an_object_on_stdout(cli: Run) -> None:
     answer = cli("plan", "nothing.yaml", "--json")
     error = json.loads(answer.out)["error"]
-    assert (error["type"], error["exit_code"], answer.code) == ("UsageError", 2, 2)
-    assert "nothing.yaml" in error["message"]
+    assert (error["type"], error["exit_code"], answer.code) == ("ConfigurationError", 78, 78)
+    assert "nothing.yaml" in str(error["problems"])
 
 
 @pytest.mark.parametrize(("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])

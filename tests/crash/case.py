@@ -17,7 +17,6 @@ from autocoder.store.schema import prepare
 from tests.crash import processes  # first: it arms the failpoints
 from tests.crash.components import metadata
 from tests.crash.oracle import judge, marks
-from tests.crash.seeded_bugs import BUGS
 from tests.crash.topologies import TOPOLOGIES
 
 MESSAGES = 150
@@ -35,7 +34,6 @@ class Plan:
     fault: str
     seed: int
     lives: list[float | str] = field(default_factory=list)
-    bug: str = ""
 
     def shown(self) -> str:
         lives = ",".join(each if isinstance(each, str) else f"{each:.3f}" for each in self.lives)
@@ -84,7 +82,9 @@ def run(plan: Plan, url: str, folder: Path) -> Result:
             break
         if number % 3 == 2:
             after = processes.ask(lambda: marks(url, name), log)
-            wrong += [f"I10 {key} went from {before[key]} to {after[key]}" for key in before if after[key] < before[key]]
+            wrong += [
+                f"I10 {key} went from {before[key]} to {after[key]}" for key in before if after[key] < before[key]
+            ]
             before = after
     grown = MESSAGES + 9 if topology.grows else MESSAGES
     for upto in (MESSAGES, grown) if plan.seed % 2 else (MESSAGES,):
@@ -114,8 +114,6 @@ def _start(plan: Plan, url: str, name: str, log: Path, upto: int, life: int, fai
     def ready() -> None:
         random.seed(plan.seed * 100 + life)
         failpoints.arm(failpoint)
-        if plan.bug:
-            BUGS[plan.bug].plant()
 
     async def work() -> None:
         await topology.build(name, plan.seed, upto).run_async(database=url, wait=True)

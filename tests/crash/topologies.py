@@ -181,7 +181,9 @@ def _merger_fold(seed: int, upto: int) -> Expected:
         # A retried message comes later than it was read, so only the counts that were reached are certain.
         for key, count in counts.items():
             expected.state["sides", f"{name}s", key] = count
-        expected.rows[f"={name}", json.dumps(sorted(each for count in counts.values() for each in range(1, count + 1)))] = 1
+        expected.rows[
+            f"={name}", json.dumps(sorted(each for count in counts.values() for each in range(1, count + 1)))
+        ] = 1
     return expected
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from typing_extensions import TypeVar
 
 from autocoder import (
     Batch,
+    ConfigurationError,
     Emission,
     ErrorPolicy,
     In,
@@ -290,6 +292,14 @@ def test_a_merger_may_hold_an_input_back() -> None:
     pipeline.add("sink", sink, after=merged)
     pipeline.run()
     assert sink.got == [*range(5000), -1, *range(1000, 7000), -1]
+
+
+def test_a_kept_run_refuses_to_hold_messages_that_it_could_not_keep(tmp_path: Path) -> None:
+    pipeline = Pipeline("held")
+    left, right = pipeline.add("left", Numbers(upto=5)), pipeline.add("right", Numbers(upto=5))
+    pipeline.add("sink", Collect(), after=pipeline.add("first", First(), after={"left": left, "right": right}))
+    with pytest.raises(ConfigurationError, match=r"'first' .* holds messages of an input back, .* --in-memory"):
+        pipeline.run(database=f"sqlite:///{tmp_path}/x.db")
 
 
 class KeyedSink(Sink[int]):

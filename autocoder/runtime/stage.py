@@ -127,9 +127,10 @@ class PlainStage(Stage):
                 return
             else:
                 port, batch = work
-                for piece in pieces(batch):
+                for number, piece in enumerate(pieces(batch)):
+                    if number:  # between the pieces of a long list the others run; behind it they do anyway
+                        await anyio.lowlevel.checkpoint()
                     await drive(self.head.flow(port, piece))
-                    await anyio.lowlevel.checkpoint()
 
 
 def pieces(batch: list[Any], size: int = CHUNK) -> Iterable[list[Any]]:

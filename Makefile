@@ -10,8 +10,8 @@ help:
 	@echo "make run     assess the example client configurations; reports go to build/assessment"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy, pyright, import floors"
-	@echo "make bench   measure; BENCH=name measures one"
-	@echo "make crash   kill pipelines at random and judge what is left (ARGS='CASES TOPOLOGY...')"
+	@echo "make bench   measure; BENCH=name measures one (BENCH='name --quick' with little work)"
+	@echo "make crash   kill pipelines everywhere and judge what is left; ARGS='--help' tells how to narrow it"
 	@echo "make wheel   build dist/*.whl"
 
 $(VENV)/.python:
@@ -46,12 +46,18 @@ check: $(VENV)/.lint
 	$(BIN)/python -m pytest -q tests/typing
 	$(BIN)/lint-imports
 
-# The peers live in an environment of their own, so that they never decide what the framework runs with.
+# The peers live in an environment of their own, so that they never decide what the framework runs with; one by one, so that
+# one which cannot be installed costs the others nothing.
 $(VENV)-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable .
-	-$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(VENV)-bench/bin/python -c "import tomllib; \
+		print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" | \
+		while read -r peer; do \
+			$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" || \
+				echo "$$peer cannot be installed; it is shown as absent" >&2; \
+		done
 	@touch $@
 
 bench: $(VENV)-bench/.ready

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from autocoder.cli.options import common_options as common_options
     from autocoder.cli.options import json_option as json_option
     from autocoder.cli.options import pipeline_options as pipeline_options
+    from autocoder.cli.reporting import give as give
+    from autocoder.cli.reporting import give_json as give_json
+    from autocoder.cli.reporting import say as say
+    from autocoder.cli.reporting import table as table
     from autocoder.cli.run import run_watched as run_watched
     from autocoder.component import Component as Component
     from autocoder.component import Merger as Merger
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
     from autocoder.component import Source as Source
     from autocoder.component import Splitter as Splitter
     from autocoder.component import Transformer as Transformer
+    from autocoder.database import Database as Database
+    from autocoder.database import open_database as open_database
+    from autocoder.database import pipeline_database as pipeline_database
+    from autocoder.database_options import DatabaseOptions as DatabaseOptions
     from autocoder.declaration import ChannelOptions as ChannelOptions
     from autocoder.declaration import CommitPolicy as CommitPolicy
     from autocoder.declaration import ErrorPolicy as ErrorPolicy
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     from autocoder.errors import Problem as Problem
     from autocoder.errors import UnreachableError as UnreachableError
     from autocoder.errors import UsageError as UsageError
+    from autocoder.expression import Condition as Condition
     from autocoder.expression import Expression as Expression
     from autocoder.expression import ExpressionError as ExpressionError
     from autocoder.expression import field_names as field_names
@@ -51,6 +60,10 @@ if TYPE_CHECKING:
     from autocoder.state import Keyed as Keyed
     from autocoder.state import Value as Value
     from autocoder.statement import Statement as Statement
+    from autocoder.store.columns import Instant as Instant
+    from autocoder.store.columns import JsonText as JsonText
+    from autocoder.store.patience import patiently as patiently
+    from autocoder.store.schema import prepare as prepare
     from autocoder.summary import ComponentSummary as ComponentSummary
     from autocoder.summary import RunSummary as RunSummary
 
@@ -58,8 +71,11 @@ _NAMES = {
     "durations": ("Duration",),
     "cli.loading": ("Session", "open_session"),
     "cli.options": ("common_options", "json_option", "pipeline_options"),
+    "cli.reporting": ("give", "give_json", "say", "table"),
     "cli.run": ("run_watched",),
     "component": ("Component", "Merger", "Sink", "Source", "Splitter", "Transformer"),
+    "database": ("Database", "open_database", "pipeline_database"),
+    "database_options": ("DatabaseOptions",),
     "declaration": ("ChannelOptions", "CommitPolicy", "ErrorPolicy", "RetryPolicy"),
     "errors": (
         "AutocoderError",
@@ -72,7 +88,7 @@ _NAMES = {
         "UnreachableError",
         "UsageError",
     ),
-    "expression": ("Expression", "ExpressionError", "field_names"),
+    "expression": ("Condition", "Expression", "ExpressionError", "field_names"),
     "message": ("Batch", "Emission", "Rejected"),
     "pipeline": ("Outlet", "Pipeline"),
     "port": ("In", "Out"),
@@ -80,6 +96,9 @@ _NAMES = {
     "sending": ("send",),
     "state": ("Keyed", "Value"),
     "statement": ("Statement",),
+    "store.columns": ("Instant", "JsonText"),
+    "store.patience": ("patiently",),
+    "store.schema": ("prepare",),
     "summary": ("ComponentSummary", "RunSummary"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

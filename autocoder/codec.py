@@ -23,13 +23,15 @@ class Codec:
     """Encodes and decodes payloads of one type (`Any`: what JSON knows; objects come back as dicts)."""
 
     def __init__(self, hint: Any, *, most_bytes: int = MOST_BYTES) -> None:
-        self._adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        self._to_json = adapter.serializer.to_json
+        self._from_json = adapter.validator.validate_json
         self._most_bytes = most_bytes
 
     def encode(self, payload: Any) -> str:
         """JSON text; raises PayloadError where the payload has no such form or is over the limit."""
         try:
-            data = self._adapter.dump_json(payload, warnings="error")
+            data = self._to_json(payload, warnings="error")
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             raise PayloadError(f"the payload cannot be encoded: {error}", _described(payload, None)) from error
         if len(data) > self._most_bytes:
@@ -39,7 +41,7 @@ class Codec:
 
     def decode(self, text: str) -> Any:
         """The payload; raises ValueError where the text is no payload of this type."""
-        return self._adapter.validate_json(text)
+        return self._from_json(text)
 
 
 def _described(payload: Any, data: bytes | None) -> dict[str, Any]:
@@ -47,7 +49,15 @@ def _described(payload: Any, data: bytes | None) -> dict[str, Any]:
     described: dict[str, Any] = {"type": type(payload).__name__}
     if data is None:
         try:
-            data = to_json(payload, fallback=repr)
+            data = _as_bytes(payload)
         except Exception:
             return described
     return {**described, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _as_bytes(payload: Any) -> bytes:
+    """Something to tell payloads apart by."""
+    try:
+        return to_json(payload, fallback=repr)
+    except Exception:  # text that is no Unicode, for one
+        return repr(payload).encode(errors="backslashreplace")

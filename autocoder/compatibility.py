@@ -24,10 +24,10 @@ from autocoder.codec import Codec
 from autocoder.errors import ConfigurationError, Problem
 from autocoder.fingerprint import fingerprint_of, state_types
 from autocoder.graph import Graph, Node
+from autocoder.store.epoch import RUNTIME_STATE
 from autocoder.store.fingerprints import read_fingerprint, write_fingerprint
-from autocoder.store.tables import checkpoints, component_state, port_messages
+from autocoder.store.tables import IS_ON_CHANNEL, IS_OPEN, checkpoints, component_state, port_messages
 
-OPEN: Final = ("pending", "processing", "failed")
 MOST_READ: Final = 10_000
 """So many stored values of a changed type are read as the new one, of each state and port; the rest when they are needed."""
 PAGE: Final = 500
@@ -42,7 +42,7 @@ class IncompatibleError(ConfigurationError):
 
 @dataclass(slots=True)
 class _Left:
-    """What one component has left in the store: numbers of rows."""
+    """What one component has left in the store: numbers of rows, zero until somebody is told (see `_counted`)."""
 
     states: dict[str, int] = field(default_factory=dict)
     position: bool = False
@@ -73,10 +73,10 @@ def admission(graph: Graph, *, forget: Step | None = None) -> Step:
             await forget(connection)
         else:
             before = await read_fingerprint(connection, graph.name)
-            before = await _rename(connection, graph, before)
-            problems = await _judge(connection, graph, before)
-            if problems:
-                raise IncompatibleError(problems)
+            before, left = await _rename(connection, graph, before)
+            if await _judge(connection, graph, before, left):
+                left = await _counted(connection, graph.name, left)
+                raise IncompatibleError(await _judge(connection, graph, before, left))
         await write_fingerprint(connection, graph.name, fingerprint_of(graph))
 
     return admit
@@ -84,17 +84,26 @@ def admission(graph: Graph, *, forget: Step | None = None) -> Step:
 
 async def _rename(
     connection: AsyncConnection, graph: Graph, before: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Give the rows of renamed components their new names; a rename that was done already finds none."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, _Left]]:
+    """Give the rows of renamed components their new names; a rename that was done already finds none.
+
+    Returns the fingerprint under the new names, and what every component has left.
+    """
     left = await _left(connection, graph.name)
+    renamed = False
     for node in graph.nodes.values():
         old = node.renamed_from
         if old is None or old in graph.nodes:
             continue
         if old in left and node.name in left:
             what = f"{node.name!r} is renamed from {old!r}, but both have something stored"
+            left = await _counted(connection, graph.name, left)
             found = f"{old!r} has {left[old]}; {node.name!r} has {left[node.name]}"
             raise IncompatibleError([Problem(node.place, what, found, f"leave `renamed_from` out {FORGET}")])
+        # There is no index for all rows of a component: they are searched only where the name is known.
+        if old not in before and old not in left and not await _has_dead_letters(connection, graph.name, old):
+            continue
+        renamed = True
         for column in (
             component_state.c.component_name,
             checkpoints.c.component_name,
@@ -108,13 +117,22 @@ async def _rename(
         if old in before:
             before = {**before, node.name: before[old]}
             del before[old]
-    return before
+    return before, await _left(connection, graph.name) if renamed else left
 
 
-async def _judge(connection: AsyncConnection, graph: Graph, before: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+async def _has_dead_letters(connection: AsyncConnection, pipeline: str, component: str) -> bool:
+    table = port_messages.c
+    dead = table.status == sa.literal_column("'dead_letter'")
+    one = sa.select(table.seq).where(table.pipeline == pipeline, table.target_component == component, dead).limit(1)
+    return (await connection.execute(one)).first() is not None
+
+
+async def _judge(
+    connection: AsyncConnection, graph: Graph, before: Mapping[str, Mapping[str, Any]], found: Mapping[str, _Left]
+) -> list[Problem]:
     after = fingerprint_of(graph)
     problems: list[Problem] = []
-    for name, left in (await _left(connection, graph.name)).items():
+    for name, left in found.items():
         node = graph.nodes.get(name)
         if node is None:
             problems.append(_gone(graph, name, left))
@@ -127,26 +145,63 @@ async def _judge(connection: AsyncConnection, graph: Graph, before: Mapping[str,
 
 
 async def _left(connection: AsyncConnection, pipeline: str) -> dict[str, _Left]:
-    """What every component has left in the store, those with nothing left out."""
+    """What every component has left in the store, those with nothing left out. Nothing is counted: that reads every row."""
     found: dict[str, _Left] = {}
-    states = (component_state.c.component_name, component_state.c.state_name)
-    query = sa.select(*states, sa.func.count()).where(component_state.c.pipeline == pipeline).group_by(*states)
-    for component, state, number in await connection.execute(query):
-        found.setdefault(component, _Left()).states[state] = number
+    state, table = component_state.c, port_messages.c
+    kept = (state.pipeline == pipeline, state.state_name > RUNTIME_STATE)
+    for component, name in await connection.execute(_pairs(state.component_name, state.state_name, *kept)):
+        found.setdefault(component, _Left()).states[name] = 0
     sources = sa.select(checkpoints.c.component_name).where(
         checkpoints.c.pipeline == pipeline, checkpoints.c.checkpoint_name == ""
     )
     for (component,) in await connection.execute(sources):
         found.setdefault(component, _Left()).position = True
-    table = port_messages.c
-    ports = (table.target_component, table.port_name, table.parked)
-    waiting = sa.select(*ports, sa.func.count()).where(table.pipeline == pipeline, table.status.in_(OPEN))
-    for component, port, parked, number in await connection.execute(waiting.group_by(*ports)):
+    ports = (table.target_component, table.port_name)
+    for component, port in await connection.execute(_pairs(*ports, table.pipeline == pipeline, IS_ON_CHANNEL)):
         left = found.setdefault(component, _Left())
-        left.waiting[port] = left.waiting.get(port, 0) + number
-        if not parked:
-            left.channel[port] = number
+        left.waiting[port] = left.channel[port] = 0
+    parked = sa.select(*ports).where(table.pipeline == pipeline, IS_OPEN).distinct()
+    for component, port in await connection.execute(parked):
+        found.setdefault(component, _Left()).waiting[port] = 0
     return found
+
+
+def _pairs(first: sa.Column[str], second: sa.Column[str], *mine: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The different pairs of two columns, in leaps from one to the next: an index that holds both is not read through."""
+
+    def least(column: sa.Column[str], of: sa.CTE, *conditions: sa.ColumnElement[bool]) -> sa.Label[str]:
+        query = sa.select(sa.func.min(column)).where(*mine, *conditions).correlate(of)
+        return query.scalar_subquery().label(column.name)
+
+    outer = sa.select(sa.func.min(first).label("found")).where(*mine).cte("outer_names", recursive=True)
+    outer = outer.union_all(sa.select(least(first, outer, first > outer.c.found)).where(outer.c.found.is_not(None)))
+    start = sa.select(outer.c.found.label("one"), least(second, outer, first == outer.c.found).label("other"))
+    both = start.where(outer.c.found.is_not(None)).cte("both_names", recursive=True)
+    behind = least(second, both, first == both.c.one, second > both.c.other)
+    both = both.union_all(sa.select(both.c.one, behind).where(both.c.other.is_not(None)))
+    return sa.select(both.c.one, both.c.other).where(both.c.other.is_not(None))
+
+
+async def _counted(connection: AsyncConnection, pipeline: str, found: Mapping[str, _Left]) -> dict[str, _Left]:
+    """The same with numbers, for a person to read."""
+
+    async def number(table: sa.Table, *mine: sa.ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(table).where(table.c.pipeline == pipeline, *mine)
+        return int((await connection.execute(query)).scalar_one())
+
+    counted: dict[str, _Left] = {}
+    for component, left in found.items():
+        told = counted[component] = _Left(position=left.position)
+        for name in left.states:
+            mine = (component_state.c.component_name == component, component_state.c.state_name == name)
+            told.states[name] = await number(component_state, *mine)
+        for port in left.waiting:
+            here = (port_messages.c.target_component == component, port_messages.c.port_name == port)
+            on_channel = await number(port_messages, *here, IS_ON_CHANNEL)
+            told.waiting[port] = on_channel + await number(port_messages, *here, IS_OPEN)
+            if on_channel:
+                told.channel[port] = on_channel
+    return counted
 
 
 def _gone(graph: Graph, name: str, left: _Left) -> Problem:
@@ -220,12 +275,11 @@ async def _changed_types(
             continue
         messages = port_messages.c
         query = sa.select(messages.seq, messages.message_data).where(
-            messages.pipeline == graph.name,
-            messages.target_component == node.name,
-            messages.port_name == port,
-            messages.status.in_(OPEN),
+            messages.pipeline == graph.name, messages.target_component == node.name, messages.port_name == port
         )
-        unread = await _unreadable(connection, query, messages.seq, Codec(graph.payload_type(node.name, port)))
+        codec = Codec(graph.payload_type(node.name, port))
+        unread = await _unreadable(connection, query.where(IS_ON_CHANNEL), messages.seq, codec)
+        unread = unread or await _unreadable(connection, query.where(IS_OPEN), messages.seq, codec)
         if unread is not None:
             what = f"the fields of {new['type']} at port {port!r} have changed, and waiting messages do not fit them"
             problems.append(_problem(node, what, unread, "give new fields a default, or take the change back"))

@@ -48,13 +48,14 @@ class _Draft:
 def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> Graph | None:
     """The graph of a declaration, or None when there are problems (those given and those found, all in `problems`)."""
     drafts = {each.name: _draft(each, problems) for each in declaration.components}
-    if not drafts:
+    if not drafts and not problems:  # what stands in a file may have been refused already
         problems.append(
             Problem(declaration.place, "the pipeline has no components", cure="declare at least a Source and a Sink")
         )
     _check_renames(declaration, problems)
     edges = [edge for draft in drafts.values() for edge in _connect(draft, drafts, problems)]
-    _check_ports(declaration, drafts, edges, problems)
+    if not declaration.partial:
+        _check_ports(declaration, drafts, edges, problems)
     for cycle in cycles(list(drafts), [edge for edge in edges if not edge.options.durable]):
         path = " -> ".join([*cycle, cycle[0]])
         problems.append(
@@ -163,8 +164,8 @@ def _connect(draft: _Draft, drafts: Mapping[str, _Draft], problems: list[Problem
         )
         return
     for connection in declared.connections:
-        edge = _edge(draft, connection, drafts, problems)
-        if edge is not None:
+        edge = connection.source and _edge(draft, connection, drafts, problems)
+        if edge:
             yield edge
 
 
@@ -223,10 +224,11 @@ def _check_ports(
     # A connection that is wrong otherwise is not reported as missing, too.
     fed |= {(each.declared.name, one.port) for each in drafts.values() for one in each.declared.connections}
     taken_from = {one.source for each in drafts.values() for one in each.declared.connections}
+    hidden = "" in taken_from
     for name, draft in drafts.items():
         place = draft.declared.place
         for port in draft.ins:
-            if (name, port) not in fed and draft.inbox is None:
+            if not fed & {(name, port), (name, "")} and draft.inbox is None:
                 problems.append(
                     Problem(
                         place,
@@ -235,7 +237,8 @@ def _check_ports(
                     )
                 )
         for port in draft.outs:
-            if (name, port) not in used and not (draft.is_hole or (len(draft.outs) == 1 and name in taken_from)):
+            known = hidden or draft.is_hole or (len(draft.outs) == 1 and name in taken_from)
+            if (name, port) not in used and not known:
                 problems.append(
                     Problem(
                         place,
@@ -250,14 +253,15 @@ def _check_ports(
         problems.append(
             Problem(declaration.place, "the pipeline has no source", cure="start it with one, such as files.ReadLines")
         )
-    _check_reachable(drafts, edges, problems)
+    else:
+        _check_reachable(drafts, edges, problems)
 
 
 def _check_reachable(drafts: Mapping[str, _Draft], edges: Sequence[Edge], problems: list[Problem]) -> None:
     """Components that are connected, but to nothing that ever gets a message."""
     reached = {name for name, draft in drafts.items() if draft.contract is None or draft.contract.kind == "source"}
     fed = {edge.target for edge in edges}
-    reached |= drafts.keys() - fed
+    reached |= {name for name, draft in drafts.items() if name not in fed or "" in _sources_of(draft)}
     following: dict[str, list[str]] = {name: [] for name in drafts}
     for edge in edges:
         following[edge.source].append(edge.target)

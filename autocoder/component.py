@@ -147,6 +147,15 @@ class Source(Component, Generic[TOut]):
         """
         raise NotImplementedError
 
+    def repeats_batches(self) -> bool:
+        """Whether reading again from a position gives the same payloads, in batches that begin where they began before.
+
+        Idempotency keys are made of the position before a batch and of the number of the payload in it. Override it where
+        the batches depend on when they were read (a file that grows, a table that is polled): a message that is read again
+        after a crash may then have another key.
+        """
+        return self.replayable
+
     async def committed(self, resume: Any, /) -> None:
         """Called after a commit with the last position that it covers: acknowledge a broker, answer a webhook."""
 
@@ -165,7 +174,11 @@ class Transformer(Component, Generic[TIn, TOut]):
         return None
 
     def finish(self) -> Iterable[TOut] | AsyncIterator[TOut]:
-        """Called once when no more input will come in this run; what it gives is emitted last."""
+        """Called once when no more input will come in this run; what it gives is emitted last.
+
+        In a kept run it is called once for what came: a later run, also one after a crash, calls it again only when it brought
+        the component something new.
+        """
         return ()
 
 
@@ -192,11 +205,18 @@ class Merger(Component, Generic[TOut]):
         return dict(type(self).contract().ins)
 
     def holds(self, port: str, /) -> bool:
-        """Whether to leave the messages of an input where they are for now; asked before each batch is taken."""
+        """Whether to leave the messages of an input where they are for now; asked before each batch is taken.
+
+        In a kept run what waits so is kept as well.
+        """
         return False
 
     def ended(self, port: str, /) -> Iterable[TOut]:
-        """Called once when an input has ended; what it gives is emitted."""
+        """Called once when an input has ended; what it gives is emitted.
+
+        A later run that goes on calls it again, before anything else; what it gives is emitted again only when that input
+        brought something new.
+        """
         return ()
 
     def finish(self) -> Iterable[TOut] | AsyncIterator[TOut]:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, cast
 from autocoder.component import Component
 from autocoder.contract import IN
 from autocoder.declaration import ChannelOptions, Connection
+from autocoder.errors import Place
 from autocoder.reading import NAME, Reader, is_unresolved
 from autocoder.yaml_document import Entry, MappingNode, Node, ScalarNode, SequenceNode, show
 
@@ -17,10 +18,12 @@ _FORMS: Final = "write a component, component.port, a list of those, or {port: c
 
 
 def read_connections(reader: Reader, entry: Entry | None, kind: type[Component] | None) -> tuple[Connection, ...]:
-    """The connections of one component's `from`; `kind` is its class, None where that is not known."""
-    if entry is None or is_unresolved(entry.value):
+    """The connections of one component's `from`, holes where it is wrong; `kind` is its class, None if that is not known."""
+    if entry is None:
         return ()
     node = entry.value
+    if is_unresolved(node):
+        return (hole(node.place),)
     if _is_input_map(node, kind):
         assert isinstance(node, MappingNode)  # noqa: S101  what an input map is
         return tuple(each for port in node for each in _feeds(reader, port.value, port.key))
@@ -28,8 +31,13 @@ def read_connections(reader: Reader, entry: Entry | None, kind: type[Component] 
         reader.refuse(
             node.place, "from: a Merger takes a map from its inputs to what feeds them", show(node), _inputs_cure(kind)
         )
-        return ()
+        return (hole(node.place),)
     return tuple(_feeds(reader, node, IN))
+
+
+def hole(place: Place, port: str = "") -> Connection:
+    """What feeds a port, or all of them, without being known; why was reported."""
+    return Connection(port, "", place=place)
 
 
 def _is_input_map(node: Node, kind: type[Component] | None) -> bool:
@@ -50,10 +58,11 @@ def _feeds(reader: Reader, node: Node, port: str) -> list[Connection]:
     items = node.items if isinstance(node, SequenceNode) else (node,)
     if not items:
         reader.refuse(node.place, "from: an empty list feeds nothing", cure="name a component, or leave `from` out")
+        return [hole(node.place, port)]
     found: dict[tuple[str, str | None], Connection] = {}
     for item in items:
         for each in _feed(reader, item, port):
-            if (each.source, each.output) in found:
+            if each.source and (each.source, each.output) in found:
                 shown = f"{each.source}.{each.output}" if each.output else each.source
                 reader.refuse(
                     each.place, f"from: {shown} is named twice for one input", cure="each message would arrive twice"
@@ -63,34 +72,30 @@ def _feeds(reader: Reader, node: Node, port: str) -> list[Connection]:
 
 
 def _feed(reader: Reader, node: Node, port: str) -> list[Connection]:
-    if is_unresolved(node):
-        return []
     if not isinstance(node, MappingNode):
-        one = _reference(reader, node, port, ChannelOptions())
-        return [one] if one is not None else []
+        return [_reference(reader, node, port, ChannelOptions())]
     entries = reader.keys(node, CHANNEL_KEYS, "from")
     options = _options(reader, entries)
     target = entries.get("port")
     if target is None:
         if all(each.key in CHANNEL_KEYS for each in node):
             reader.refuse(node.place, "from: `port` is missing", cure=_FORMS)
-        return []
+        return [hole(node.place, port)]
     items = target.value.items if isinstance(target.value, SequenceNode) else (target.value,)
-    found = (_reference(reader, item, port, options) for item in items)
-    return [each for each in found if each is not None]
+    return [_reference(reader, item, port, options) for item in items]
 
 
-def _reference(reader: Reader, node: Node, port: str, options: ChannelOptions) -> Connection | None:
+def _reference(reader: Reader, node: Node, port: str, options: ChannelOptions) -> Connection:
     if is_unresolved(node):
-        return None
+        return hole(node.place, port)
     text = node.value if isinstance(node, ScalarNode) else None
     if not isinstance(text, str) or not text.strip():
         reader.refuse(node.place, "from: this names no component", show(node), _FORMS)
-        return None
+        return hole(node.place, port)
     source, dot, output = text.strip().partition(".")
     if not NAME.fullmatch(source) or (dot and not NAME.fullmatch(output)):
         reader.refuse(node.place, "from: this is no component and no component.port", show(node), _FORMS)
-        return None
+        return hole(node.place, port)
     return Connection(port, source, output or None, options, node.place)
 
 

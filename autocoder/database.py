@@ -7,30 +7,34 @@ outside), WAL and synchronous=FULL. A transaction never awaits user code.
 from __future__ import annotations
 
 import random
-import re
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import sqlalchemy as sa
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
 from autocoder.database_cures import cure_for
+from autocoder.database_faults import NoConnectionError, UnknownOutcomeError, database_said, is_drivers, is_refusal
 from autocoder.database_file import check_file, keep_journal
 from autocoder.database_options import DatabaseOptions
+from autocoder.database_turns import turns_of
 from autocoder.errors import UnreachableError, UsageError, describe
 
 DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-# The wrapper's own `<class 'asyncpg.exceptions...'>: `, and the value in `invalid input for query argument $1: 'x' (...)`.
-_EXCEPTION_CLASS = re.compile(r"^<class '[\w.]+'>: ")
 _random = random.Random()  # noqa: S311  jitter is no secret
-_ARGUMENT = re.compile(r"^(invalid input for query argument \$\d+): .*?( \([^()]*\))?$")
+# How long the end of a transaction may take before its connection is given up: nobody may wait for a dead network.
+END_SECONDS: Final = 5.0
 
 
 def parse_url(url: str) -> sa.URL:
@@ -53,6 +57,30 @@ def parse_url(url: str) -> sa.URL:
     return parsed.set(drivername=driver)
 
 
+_IN_USE: Final[ContextVar[Database | None]] = ContextVar("_IN_USE", default=None)
+
+
+@contextmanager
+def in_use(database: Database | None) -> Iterator[None]:
+    """Let `pipeline_database` find it, in everything that starts within this block."""
+    token = _IN_USE.set(database)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
+
+
+def pipeline_database() -> Database:
+    """The database of the pipeline that is running: for a component that reads there, from its `open` on.
+
+    What belongs to an epoch is written by `Sink.statements` alone. Raises UsageError where there is none.
+    """
+    database = _IN_USE.get()
+    if database is None:
+        raise UsageError("no pipeline with a database is running here; run it with --database sqlite:///FILE")
+    return database
+
+
 class Database:
     """An open database. `url` is shown without its password."""
 
@@ -62,6 +90,7 @@ class Database:
         self.engine = engine
         self.path = url.database if engine.dialect.name == "sqlite" else None
         self._reader = reader
+        self._turns = turns_of(self.path) if self.path is not None else None
 
     @property
     def is_sqlite(self) -> bool:
@@ -70,22 +99,87 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection for short reads, which on SQLite never waits for the writer."""
-        async with self._reader.connect() as connection:
-            yield connection
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        with self._to_the_end():
+            async with self._connected(self._reader) as connection:
+                yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction on the writer connection; committed at the end of the block, in a shield: COMMIT is never cut."""
-        async with self.engine.connect() as connection:
-            transaction = await connection.begin()
-            try:
-                yield connection
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await transaction.rollback()
-                raise
-            with anyio.CancelScope(shield=True):
-                await transaction.commit()
+        """A transaction on the writer connection; committed at the end of the block, in a shield: COMMIT is never cut.
+
+        On SQLite those who write a file from one event loop take turns; the wait for one can be cancelled, but not what
+        follows. A block must not wait for somebody who writes the same file, nor begin another transaction there.
+        """
+        # The shield below takes no cancellation: a task that does nothing but this could never be cancelled without.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        turn = self._turns.turn(self.options.pool_timeout) if self._turns is not None else nullcontext()
+        async with turn:
+            with self._to_the_end():
+                async with self._connected(self.engine) as connection:
+                    transaction = await connection.begin()
+                    try:
+                        yield connection
+                    except BaseException:
+                        await _roll_back(connection, transaction)
+                        raise
+                    with anyio.CancelScope(shield=True):
+                        await _commit(connection, transaction)
+
+    def _to_the_end(self) -> anyio.CancelScope:
+        """A scope that no cancellation enters, on SQLite: there a statement goes on in its thread when nobody waits for it
+        any more, and what it is part of is short."""
+        return anyio.CancelScope(shield=self.is_sqlite)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncConnection]:
+        """A connection beside those of the pool, for what lives as long as the connection does; closed at the end."""
+        async with self._connected(self.engine) as connection:
+            await connection.run_sync(lambda each: each.detach())
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool; raises NoConnectionError where there is none."""
+        try:
+            connection = await engine.connect()
+        except Exception as error:
+            if isinstance(error, PoolTimeoutError):
+                limit = f"{self.options.pool_timeout:g} s (pool_timeout; pool_size is {self.options.pool_size})"
+                raise NoConnectionError(f"no connection of the pool became free in {limit}") from error
+            if is_drivers(error):
+                raise NoConnectionError(database_said(error)) from error
+            raise
+        try:
+            yield connection
+        finally:
+            # Nobody waits long for a network that is gone, and what happened before counts more than how this ends.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(END_SECONDS), suppress(DBAPIError, OSError):
+                await connection.close()
+
+
+async def _commit(connection: AsyncConnection, transaction: AsyncTransaction) -> None:
+    try:
+        await transaction.commit()
+    except (DBAPIError, OSError) as error:
+        if connection.dialect.name == "sqlite":
+            with suppress(Exception):  # what it has not ended by itself ends with the connection
+                await connection.invalidate()
+            raise
+        if not connection.invalidated:
+            raise  # the database has answered
+        said = f"the connection was lost during COMMIT, and what was to be stored may be stored: {database_said(error)}"
+        raise UnknownOutcomeError(said) from error
+
+
+async def _roll_back(connection: AsyncConnection, transaction: AsyncTransaction) -> None:
+    """Undo a transaction, or give its connection up, which does the same; never hides why."""
+    with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(END_SECONDS), suppress(Exception):
+            await transaction.rollback()
+            return
+        with anyio.move_on_after(END_SECONDS), suppress(Exception):
+            await connection.invalidate()
 
 
 @asynccontextmanager
@@ -116,12 +210,10 @@ async def _reach(database: Database) -> None:
     options, attempt = database.options, 1
     while True:
         try:
-            async with database.engine.connect() as connection:
+            async with database.transaction() as connection:
                 await connection.execute(sa.text("SELECT 1"))
-        except Exception as error:
-            if not (isinstance(error, DBAPIError | sqlite3.Error | OSError) or hasattr(error, "sqlstate")):
-                raise  # not the database's word: the driver of PostgreSQL, imported only with it, says `sqlstate`
-            if database.is_sqlite or attempt >= options.retry_attempts or _is_final(error):
+        except (DBAPIError, OSError) as error:
+            if database.is_sqlite or attempt >= options.retry_attempts or is_refusal(error):
                 raise UnreachableError(
                     f"the database {database.url} cannot be opened: {database_said(error)}; {cure_for(error)}"
                 ) from error
@@ -132,25 +224,30 @@ async def _reach(database: Database) -> None:
         attempt += 1
 
 
-def _is_final(error: BaseException) -> bool:
-    """Whether the server answered with a refusal: authorization (class 28), no such database (3D), bad configuration."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return str(getattr(cause, "sqlstate", "") or "")[:2] in ("28", "3D", "42")
-
-
 def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine, AsyncEngine]:
     """One engine with the one connection that writes, and one with those that read."""
     check_file(Path(str(url.database)))
     busy = f"busy_timeout={round(options.busy_timeout * 1000)}"
+    # Every transaction is ended by `Database.transaction`; a ROLLBACK on return would be one more trip to the thread.
     writer = create_async_engine(
-        url, pool_size=1, max_overflow=0, pool_timeout=options.pool_timeout, hide_parameters=True
+        url,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=options.pool_timeout,
+        pool_reset_on_return=None,
+        hide_parameters=True,
     )
     writing = (busy, "synchronous=FULL", "foreign_keys=ON")
     sa.event.listen(writer.sync_engine, "connect", partial(_configure_sqlite, pragmas=writing))
     sa.event.listen(writer.sync_engine, "connect", keep_journal)
     sa.event.listen(writer.sync_engine, "begin", _begin_immediate)
     reader = create_async_engine(
-        url, pool_size=options.pool_size, max_overflow=0, pool_timeout=options.pool_timeout, hide_parameters=True
+        url,
+        pool_size=options.pool_size,
+        max_overflow=0,
+        pool_timeout=options.pool_timeout,
+        skip_autocommit_rollback=True,  # who begins a transaction there ends it
+        hide_parameters=True,
     )
     sa.event.listen(reader.sync_engine, "connect", partial(_configure_sqlite, pragmas=(busy, "query_only=ON")))
     return writer, reader
@@ -164,13 +261,15 @@ def _postgresql_engine(url: sa.URL, options: DatabaseOptions) -> AsyncEngine:
     }
     arguments: dict[str, Any] = {
         "timeout": options.connect_timeout,
+        # The server ends what takes too long; where not even its answer comes, the network is gone.
+        "command_timeout": options.statement_timeout + options.connect_timeout if options.statement_timeout else None,
         "server_settings": {name: str(round(seconds * 1000)) for name, seconds in settings.items()},
     }
     if options.ssl_root_cert is not None:
         arguments["ssl"] = _ssl_context(options)
     elif options.ssl_mode is not None:
         arguments["ssl"] = options.ssl_mode
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=options.pool_size,
         max_overflow=0,
@@ -181,6 +280,14 @@ def _postgresql_engine(url: sa.URL, options: DatabaseOptions) -> AsyncEngine:
         connect_args=arguments,
         hide_parameters=True,
     )
+    sa.event.listen(engine.sync_engine, "handle_error", _give_up_silent)
+    return engine
+
+
+def _give_up_silent(context: ExceptionContext) -> None:
+    """A connection on which nothing comes back is lost, and those that were opened before it are no better."""
+    if isinstance(context.original_exception, OSError):
+        context.is_disconnect = True
 
 
 def _ssl_context(options: DatabaseOptions) -> ssl.SSLContext:
@@ -195,15 +302,6 @@ def _ssl_context(options: DatabaseOptions) -> ssl.SSLContext:
     return context
 
 
-def database_said(error: BaseException) -> str:
-    """What a database said, in one line: without statement, parameters and details, for these hold payloads."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    line = next(iter(str(cause).splitlines()), "").strip()
-    line = _EXCEPTION_CLASS.sub("", line)
-    line = _ARGUMENT.sub(r"\1\2", line)
-    return line or type(cause).__name__
-
-
 def _configure_sqlite(connection: Any, _record: Any, *, pragmas: Iterable[str]) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself
     cursor = connection.cursor()
@@ -213,4 +311,10 @@ def _configure_sqlite(connection: Any, _record: Any, *, pragmas: Iterable[str]) 
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    """In one trip to the connection's thread; a statement by way of SQLAlchemy takes three."""
+    begin = "BEGIN IMMEDIATE"
+    pooled: Any = connection.connection.dbapi_connection
+    try:
+        pooled.run_async(lambda driver: driver.execute(begin))
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(begin, None, error, sqlite3.Error, hide_parameters=True) from error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from autocoder.masking import MASK, is_secret_name
 
@@ -21,8 +20,10 @@ class DatabaseOptions:
     - `retry_attempts` (PostgreSQL): how often opening is tried at the start, the first time included. In mid run a commit is
       tried until it succeeds: nothing is lost by waiting.
     - `retry_backoff`, `retry_cap`: the wait before the second try, doubled before each further one, up to the cap.
+    - `lease`: how long an instance owns its pipeline without renewing that, which it does three times as often. It is how
+      long another one waits at most for the place of one that hangs; the place of one that has died is free at once.
     - `keep_messages`, `keep_metrics`: how long completed messages and metrics are kept before retention deletes them.
-    - `keep_checkpoints`: how many checkpoints that have an expiry are kept of each pipeline, the newest.
+    - `keep_checkpoints`: how many checkpoints with an expiry stay of each pipeline, the newest, even when they have expired.
     - `connect_timeout` (PostgreSQL): the longest time that making a connection may take.
     - `statement_timeout`, `lock_timeout`, `idle_in_transaction_timeout` (PostgreSQL): 0 is no limit, else 1 ms or more.
     - `busy_timeout` (SQLite): the longest wait for the lock on the file; 0 is none.
@@ -37,6 +38,7 @@ class DatabaseOptions:
     retry_attempts: int = 5
     retry_backoff: float = 0.1
     retry_cap: float = 5.0
+    lease: float = 15.0
     keep_messages: float = 604_800.0
     keep_metrics: float = 2_592_000.0
     keep_checkpoints: int = 10
@@ -77,17 +79,3 @@ def masked_url(url: str) -> str:
 def _masked_option(option: str) -> str:
     name, equals, value = option.partition("=")
     return f"{name}={MASK}" if equals and value and is_secret_name(unquote(name)) else option
-
-
-def url_secrets(url: str) -> frozenset[str]:
-    """The passwords of a database URL that can be read, as they are written there and as they are meant."""
-    return frozenset(each for written in _written_secrets(url) for each in (written, unquote(written)))
-
-
-def _written_secrets(url: str) -> Iterator[str]:
-    parts = urlsplit(url)
-    if parts.password:
-        yield parts.password
-    for name, value in parse_qsl(parts.query):
-        if is_secret_name(name):
-            yield value

@@ -118,6 +118,7 @@ def _limit(seconds: float) -> float:
 
 Url = Annotated[SecretStr, AfterValidator(_checked_url)]
 Wait = Annotated[Duration, Field(gt=0)]
+Lease = Annotated[Duration, Field(ge=1, le=86_400)]
 Limit = Annotated[Duration, Field(le=2_147_483), AfterValidator(_limit)]
 PoolSize = Annotated[int, Field(ge=1, le=1000)]
 Filled = Annotated[str, Field(min_length=1)]
@@ -167,6 +168,7 @@ class SqliteSettings(BaseModel):
     pool_size: PoolSize = _DEFAULTS.pool_size
     pool_timeout: Wait = _DEFAULTS.pool_timeout
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    lease: Lease = _DEFAULTS.lease
     keep_messages: Wait = _DEFAULTS.keep_messages
     keep_metrics: Wait = _DEFAULTS.keep_metrics
     keep_checkpoints: Annotated[int, Field(ge=0)] = _DEFAULTS.keep_checkpoints
@@ -197,6 +199,7 @@ class PostgresqlSettings(BaseModel):
     pool_size: PoolSize = _DEFAULTS.pool_size
     pool_timeout: Wait = _DEFAULTS.pool_timeout
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    lease: Lease = _DEFAULTS.lease
     keep_messages: Wait = _DEFAULTS.keep_messages
     keep_metrics: Wait = _DEFAULTS.keep_metrics
     keep_checkpoints: Annotated[int, Field(ge=0)] = _DEFAULTS.keep_checkpoints

@@ -51,7 +51,10 @@ class ChannelOptions:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One input port fed by one output port; `output` None means the only output of `source`."""
+    """One input port fed by one output port; `output` None means the only output of `source`.
+
+    Without a `source` it is a hole: something feeds that port (without a `port`: every one) that was reported as wrong.
+    """
 
     port: str
     source: str
@@ -95,7 +98,8 @@ class PipelineDeclaration:
     """A whole pipeline. `secrets` are the secret values that its configuration contains, for the redactor.
 
     `written` says for each value that came out of variables what stands in the file, for problems: the value may be one
-    that was never meant to be shown, pasted into the wrong place.
+    that was never meant to be shown, pasted into the wrong place. `partial` says that parts of the text are missing here
+    (the second of two equal keys, say), so that nothing may be called absent.
     """
 
     name: str
@@ -105,3 +109,4 @@ class PipelineDeclaration:
     place: Place = Place("")
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     written: Mapping[str, str] = field(default_factory=dict, repr=False)
+    partial: bool = False

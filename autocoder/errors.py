@@ -139,6 +139,6 @@ def did_you_mean(found: str, known: Sequence[str] | Iterable[str], *, plural: st
     if near:
         return "did you mean " + " or ".join(repr(name) for name in near) + "?"
     if not names:
-        return f"there are no {plural} names here"
+        return "there are none here"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"{plural}: {shown}"

@@ -14,26 +14,19 @@ import enum
 import pathlib
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any, Final, cast
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, ClassVar, Final, cast
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from autocoder.expression_text import compile_source, extension_functions, is_no_condition, written_maps
+
 WHOLE: Final = "payload"
 
-_NATIVE_FUNCTIONS: Final = frozenset(
-    (
-        *("bytes", "contains", "double", "duration", "dyn", "endsWith", "has", "int", "matches", "size", "startsWith"),
-        *("string", "timestamp", "type", "uint", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
-        *("getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds"),
-        *("hasValue", "none", "of", "ofNonZeroValue", "optFlatMap", "optMap", "or", "orValue", "value"),
-    )
-)
-_OPERATOR: Final = re.compile(r"[^A-Za-z]")
 _BARE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOLDERS: Final = (dict, list)
 _LITERALS: Final = frozenset(("true", "false", "null"))
-_SYNTAX: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
 _UNDEFINED: Final = re.compile(r"Undefined variable or function: '([^']*)'")
 _FAILED_FUNCTION: Final = re.compile(r"Function '([A-Za-z0-9_.]+)'")
 
@@ -48,24 +41,29 @@ class Expression:
     The fields of the payload (dict keys, or the fields of a dataclass, pydantic model or named tuple) are variables;
     `payload` is the payload as a whole. Enums stand for their values; Decimal is read as double; UUIDs, paths, dates
     and times of day are strings; sets are lists. An expression that is nothing but a field name gives the field as it
-    is. Beyond CEL's own functions there are those of the `strings`, `math`, `sets`, `lists` and `base64` extensions
-    (`lowerAscii`, `split`, `math.greatest`, ...). CEL mixes no int with double in arithmetic: write `double(n) * 1.5`.
+    is. Maps have their keys in the order in which they are written, or in that of the payload; where neither tells (a key
+    that is computed), they are sorted, for CEL itself keeps no order. Beyond CEL's own functions there are those of the
+    `strings`, `math`, `sets`, `lists` and `base64` extensions (`lowerAscii`, `split`, `math.greatest`, ...). CEL mixes no
+    int with double in arithmetic: write `double(n) * 1.5`.
 
     Raises ValueError with line, column and what was expected when `source` is no valid expression, and ImportError with
     the cure when the extra `cel` is not installed.
     """
 
-    __slots__ = ("_bare", "_convert", "_execute", "_functions", "_names", "_wanted", "_whole", "source")
+    __slots__ = ("_bare", "_convert", "_execute", "_functions", "_maps", "_names", "_wanted", "_whole", "source")
+
+    _noun: ClassVar[str] = "expression"
 
     def __init__(self, source: str) -> None:
         self.source = source
-        program = _compile(source)
+        program = compile_source(source)
         references = program.references()
-        self._functions = _extension_functions(source, references["variables"], references["functions"])
+        self._functions = extension_functions(source, references["variables"], references["functions"])
         namespaces = {name.partition(".")[0] for name in self._functions if "." in name}
         self._names = tuple(name for name in references["variables"] if name not in namespaces and name != WHOLE)
         self._whole = WHOLE in references["variables"]
         self._execute = program.execute
+        self._maps = written_maps(source)
         bare = source.strip()
         self._bare = bare if _BARE_NAME.fullmatch(bare) and bare not in _LITERALS else None
         # Whether a payload was met that CEL cannot read as it is; from then on values are converted before the call.
@@ -89,7 +87,8 @@ class Expression:
     def _value(self, variables: dict[str, Any], payload: Any) -> Any:
         try:
             if not self._convert:
-                return self._execute(variables)
+                given = self._execute(variables)
+                return given if type(given) not in _HOLDERS else self._in_order(given, variables)
         except ValueError:  # the one thing CEL raises it for here: a value of a type it does not know
             self._convert = True
         except Exception as error:
@@ -98,24 +97,21 @@ class Expression:
             name: self._plain_field(name, value) for name, value in variables.items() if name not in self._functions
         }
         try:
-            return self._execute({**plain, **self._functions})
+            given = self._execute({**plain, **self._functions})
         except Exception as error:
             raise self._explained(error, payload, plain) from None
+        return given if type(given) not in _HOLDERS else self._in_order(given, plain)
 
-    def test(self, payload: Any, /) -> bool:
-        """The same for a condition; raises ExpressionError where the value is neither true nor false."""
-        return self._truth(self(payload))
-
-    def test_over(self, variables: Mapping[str, Any], /) -> bool:
-        """`over` for a condition."""
-        return self._truth(self.over(variables))
-
-    def _truth(self, value: Any) -> bool:
-        if value is True or value is False:
-            return value
-        raise ExpressionError(
-            f"expression {self.source!r} gives {_kind_name(value)}, but a condition must give true or false"
-        )
+    def _in_order(self, given: Any, variables: Mapping[str, Any]) -> Any:
+        """The same value, the keys of each map in order."""
+        if type(given) is list:
+            return [each if type(each) not in _HOLDERS else self._in_order(each, variables) for each in given]
+        order: Iterable[Any] | None = self._maps.get(frozenset(given))
+        if order is None:
+            order = _order_in(variables, given.keys()) or sorted(given, key=str)
+        return {
+            key: each if type(each := given[key]) not in _HOLDERS else self._in_order(each, variables) for key in order
+        }
 
     def _variables(self, payload: Any) -> dict[str, Any]:
         if isinstance(payload, dict):
@@ -199,20 +195,79 @@ class Expression:
         return hash(self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Expression, (self.source,))
+        return (type(self), (self.source,))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _validated, serialization=core_schema.to_string_ser_schema()
+            cls._validated, serialization=core_schema.to_string_ser_schema()
         )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": ["string", "number", "boolean"], "description": "a CEL expression over the payload's fields"}
+        return {"type": ["string", "number", "boolean"], "description": f"a CEL {cls._noun} over the payload's fields"}
+
+    @classmethod
+    def _validated(cls, value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, bool):  # YAML reads `where: true` and `value: 1` as values, not as text
+            value = "true" if value else "false"
+        elif isinstance(value, int | float):
+            value = repr(value)
+        if not isinstance(value, str):
+            raise ValueError(f"an expression is text, found {_kind_name(value)}; put it in quotes")  # noqa: TRY004  pydantic's way
+        try:
+            return cls(value)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
 
     def __str__(self) -> str:
         return self.source
+
+
+class Condition(Expression):
+    """An expression that gives true or false: `amount > 100.0 && currency == 'EUR'`.
+
+    Raises ValueError where `source` gives something else whatever the payload, as `12`, `'EUR'`, `[amount]` and
+    `amount + 1` do; what depends on the payload, such as a field alone, is judged when it is tested.
+    """
+
+    __slots__ = ()
+    _noun: ClassVar[str] = "condition"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        given = None if self._bare is not None else self._always() or is_no_condition(source)
+        if given is not None:
+            raise ValueError(
+                f"{source!r} gives {given}, but a condition must give true or false; compare it, as in: amount > 100.0"
+            )
+
+    def test(self, payload: Any, /) -> bool:
+        """Whether the condition is met; raises ExpressionError where the value is neither true nor false."""
+        return self._truth(self(payload))
+
+    def test_over(self, variables: Mapping[str, Any], /) -> bool:
+        """The same over variables given by name."""
+        return self._truth(self.over(variables))
+
+    def _truth(self, value: Any) -> bool:
+        if value is True or value is False:
+            return value
+        raise ExpressionError(
+            f"expression {self.source!r} gives {_kind_name(value)}, but a condition must give true or false"
+        )
+
+    def _always(self) -> str | None:
+        """What is no truth value, and the same for every payload: evaluated over none at all."""
+        try:
+            value = self._execute(dict(self._functions))
+        except Exception as error:
+            if self._names or self._whole:
+                return None
+            return f"no value ({self._explained(error, {}, {})})"
+        return None if isinstance(value, bool) else _kind_name(value)
 
 
 def field_names(payload: Any) -> tuple[str, ...]:
@@ -229,84 +284,15 @@ def field_names(payload: Any) -> tuple[str, ...]:
     return ()
 
 
-def _validated(value: Any) -> Expression:
-    if isinstance(value, Expression):
-        return value
-    if isinstance(value, bool):  # YAML reads `where: true` and `value: 1` as values, not as text
-        value = "true" if value else "false"
-    elif isinstance(value, int | float):
-        value = repr(value)
-    if not isinstance(value, str):
-        raise ValueError(f"an expression is text, found {_kind_name(value)}; put it in quotes")  # noqa: TRY004  pydantic's way
-    try:
-        return Expression(value)
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-
-
-def _compile(source: str) -> Any:
-    try:
-        import cel  # noqa: PLC0415  an optional library
-    except ImportError as error:
-        raise ImportError("expressions need the CEL library; run: pip install 'autocoder[cel]'") from error
-    if not source.strip():
-        raise ValueError("the expression is empty; write a condition such as: amount > 100.0")
-    try:
-        return cel.compile(source)
-    except ValueError as error:
-        found = _SYNTAX.search(str(error))
-        if found is None:
-            raise ValueError(f"{source!r} is no CEL expression") from None
-        line, column, what = found.groups()
-        raise ValueError(f"{source!r} is no CEL expression: line {line}, column {column}: {_expected(what)}") from None
-
-
-def _expected(what: str) -> str:
-    """The parser's complaint in words: `mismatched input 'x' expecting {...}` says the same with token names."""
-    found, _, expecting = what.partition(" expecting ")
-    found = re.sub(r"^(mismatched|extraneous) input ", "found ", found).replace("'<EOF>'", "the end of the expression")
-    if not expecting:
-        return found
-    if "IDENTIFIER" in expecting and "NUM_INT" in expecting:
-        expecting = "a value, a field or '('"
-    return f"{found}, expected {expecting.replace('<EOF>', 'an operator or the end of the expression')}"
-
-
-def _extension_functions(source: str, variables: Iterable[str], functions: Iterable[str]) -> dict[str, Any]:
-    """The extension functions that an expression uses, by name; raises ValueError for a function that nobody has."""
-    from cel import Context, stdlib  # noqa: PLC0415  an optional library
-
-    used: dict[str, Any] = {}
-    called = [name for name in functions if not _OPERATOR.match(name)]
-    unknown = [name for name in called if name not in _NATIVE_FUNCTIONS]
-    if not unknown and not any(name in ("sets", "math") for name in variables):
-        return used
-    context = Context()
-    stdlib.add_stdlib_to_context(context)
-    extensions = context.functions
-    dotted = {name: f"{space}.{name}" for name in called for space in variables if f"{space}.{name}" in extensions}
-    for name in called:
-        if name in dotted:
-            used[dotted[name]] = _discreet(extensions[dotted[name]])
-        elif name in extensions and name not in _NATIVE_FUNCTIONS:
-            used[name] = _discreet(extensions[name])
-        elif name not in _NATIVE_FUNCTIONS:
-            near = difflib.get_close_matches(name, [*extensions, *_NATIVE_FUNCTIONS], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see the functions of CEL and its extensions"
-            raise ValueError(f"{source!r} calls the function {name!r}, which does not exist; {hint}")
-    return used
-
-
-def _discreet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An extension function whose error says nothing of its arguments: the CEL library logs what it raises."""
-
-    def call(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            raise ValueError(f"refused its arguments ({type(error).__name__})") from None
-
-    return call
+def _order_in(value: Any, keys: Set[Any]) -> Iterable[Any] | None:
+    """The order of `keys` in a map of exactly these somewhere in `value`, None where there is none."""
+    if isinstance(value, Mapping):
+        if value.keys() == keys:
+            return value
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return None
+    return next((found for each in value if (found := _order_in(each, keys)) is not None), None)
 
 
 _ATOMS: Final = (str, int, float, bool, type(None), bytes, datetime.datetime, datetime.timedelta)

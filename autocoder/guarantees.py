@@ -4,6 +4,11 @@ An epoch is one transaction, and everything follows from what is inside it and w
 durable channels and the rows of the pipeline's own database: exactly once. A sink that writes elsewhere does so before the
 commit, so a crash in between makes it write again: at least once, unless its receiver knows what it has already. A source
 that cannot read again loses what had not been committed: at most once, up to where its messages first become rows.
+
+A receiver that tells repeats by idempotency keys needs the keys to be the same when a message comes again. They are made of
+where its input stood, so whatever depends on when things happened to be there (how the batches of a source or of a
+vectorised component were cut, which input of a merger came first) changes them, until a durable channel makes rows of the
+messages.
 """
 
 from __future__ import annotations
@@ -96,18 +101,24 @@ class StateGuarantee:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """A way from a source to a component: where its messages first became rows, and which channel may drop them."""
+    """A way from a source to a component: where its messages first became rows, and which channel may drop them.
+
+    `rekeys` is the component behind the last durable channel from which on a message that comes again may have another key.
+    """
 
     components: tuple[str, ...]
     durable: Edge | None = None
     drops: Edge | None = None
+    rekeys: Node | None = None
 
-    def along(self, edge: Edge) -> _Route:
+    def along(self, edge: Edge, target: Node) -> _Route:
         lossy = edge.options.on_full in ("drop_newest", "drop_oldest")
+        rekeys = None if edge.options.durable else self.rekeys
         return _Route(
             (*self.components, edge.target),
             self.durable or (edge if edge.options.durable else None),
             self.drops or (edge if lossy else None),
+            rekeys or (target if _rekeys(target) else None),
         )
 
 
@@ -170,6 +181,19 @@ def _replays(node: Node) -> bool:
     return not isinstance(node.component, Source) or node.component.replayable
 
 
+def _rekeys(node: Node) -> bool:
+    """Whether what it gives may have other idempotency keys when it gives it again.
+
+    A vectorised component gives the keys on where it gives as many as it takes, which cannot be known before. A merger with
+    state gives what it waited for under the key of what came last.
+    """
+    if isinstance(node.component, Source):
+        return not node.component.repeats_batches()
+    if node.kind == "sink":
+        return False
+    return node.contract.batch is not None or (node.kind == "merger" and node.contract.stateful)
+
+
 def _loses(graph: Graph, route: _Route) -> bool:
     """Whether a message may be lost on a route before its end."""
     start = graph.nodes[route.components[0]]
@@ -189,29 +213,39 @@ def _routes(graph: Graph) -> dict[str, dict[str, list[_Route]]]:
     for node in graph.nodes.values():
         if node.kind != "source" and node.inbox is None:
             continue
-        known: dict[tuple[str, bool, bool], _Route] = {}
-        waiting = [_Route((node.name,))]
+        known: dict[tuple[str, bool, bool, bool], _Route] = {}
+        waiting = [_Route((node.name,), rekeys=node if _rekeys(node) else None)]
         while waiting:
             route = waiting.pop(0)
-            key = (route.components[-1], route.durable is not None, route.drops is not None)
+            key = (
+                route.components[-1],
+                route.durable is not None,
+                route.drops is not None,
+                route.rekeys is not None,
+            )
             if key in known:
                 continue
             known[key] = route
-            waiting += [route.along(edge) for edge in following[route.components[-1]]]
+            waiting += [route.along(edge, graph.nodes[edge.target]) for edge in following[route.components[-1]]]
         found[node.name] = {}
-        for (end, _, _), route in known.items():
+        for (end, *_), route in known.items():
             found[node.name].setdefault(end, []).append(route)
     return {start: _only_different(graph, ends) for start, ends in found.items()}
 
 
 def _only_different(graph: Graph, ends: dict[str, list[_Route]]) -> dict[str, list[_Route]]:
-    """Where messages become rows is of no interest behind a source that replays."""
+    """Where messages become rows is of no interest behind a source that replays, and a key only where it is given on."""
     different: dict[str, list[_Route]] = {}
     for end, routes in ends.items():
-        seen: set[tuple[bool, bool]] = set()
+        seen: set[tuple[bool, bool, bool]] = set()
+        keys = graph.nodes[end].contract.wants_keys
         for route in routes:
             replays = _replays(graph.nodes[route.components[0]])
-            promise = (route.drops is not None, replays or route.durable is not None)
+            promise = (
+                route.drops is not None,
+                replays or route.durable is not None,
+                keys and route.rekeys is not None,
+            )
             if promise not in seen:
                 seen.add(promise)
                 different.setdefault(end, []).append(route)
@@ -234,14 +268,14 @@ def _legs(graph: Graph, route: _Route, *, kept: bool) -> tuple[Leg, ...]:
         why = f"{start.name!r} cannot read again what was under way in a crash"
         risks.append((at, why, _durable_cure(start, route)))
     if not risks:
-        return (_last_leg(start.name, end),)
+        return (_last_leg(start.name, end, route),)
     at, why = max(risk[0] for risk in risks), "; ".join(risk[1] for risk in risks)
     better = "; ".join(risk[2] for risk in risks)
     if at >= len(route.components):
         return (Leg(start.name, end.name, Guarantee.AT_MOST_ONCE, why, better),)
     return (
         Leg(start.name, route.components[at], Guarantee.AT_MOST_ONCE, why, better),
-        _last_leg(route.components[at], end),
+        _last_leg(route.components[at], end, route),
     )
 
 
@@ -252,13 +286,13 @@ def _durable_cure(start: Node, route: _Route) -> str:
     return cure
 
 
-def _last_leg(start: str, node: Node) -> Leg:
+def _last_leg(start: str, node: Node, route: _Route) -> Leg:
     """From where a message is safe to its sink."""
-    guarantee, why, better = _of_sink(node)
+    guarantee, why, better = _of_sink(node, route.rekeys)
     return Leg(start, node.name, guarantee, why, better)
 
 
-def _of_sink(node: Node) -> tuple[Guarantee, str, str | None]:
+def _of_sink(node: Node, rekeys: Node | None) -> tuple[Guarantee, str, str | None]:
     sink = node.component
     if not isinstance(sink, Sink):
         raise TypeError(f"{node.name!r} is a {node.kind}, and a path ends with a sink")
@@ -267,6 +301,13 @@ def _of_sink(node: Node) -> tuple[Guarantee, str, str | None]:
     if sink.resumes and node.contract.stateful:
         why = "how far it wrote is committed with the messages, and it goes on there: once in what it publishes"
         return Guarantee.EXACTLY_ONCE, why, None
+    if sink.absorbs_repeats() and node.contract.wants_keys and rekeys is not None:
+        return (
+            Guarantee.AT_LEAST_ONCE,
+            f"what was under way in a crash is written again, perhaps under another key: {_why_other_keys(rekeys)}",
+            f"take from {rekeys.name!r} with `durable: true`, so that its messages are rows and keep their keys; or a sink in "
+            f"the pipeline's own database, such as sql.Insert without `database`",
+        )
     if sink.absorbs_repeats():
         return (
             Guarantee.EFFECTIVELY_ONCE,
@@ -278,6 +319,14 @@ def _of_sink(node: Node) -> tuple[Guarantee, str, str | None]:
         "what was under way in a crash is written again, and the receiver cannot tell",
         f"{_nearest_cure(node)}; or a sink in the pipeline's own database, such as sql.Insert without `database`",
     )
+
+
+def _why_other_keys(node: Node) -> str:
+    if node.kind == "source":
+        return f"how the batches of {node.name!r} are cut depends on when it reads"
+    if node.kind == "merger":
+        return f"what {node.name!r} puts together has the key of what came last"
+    return f"the keys behind {node.name!r}, which takes many messages at once, depend on how many there were"
 
 
 def _nearest_cure(node: Node) -> str:

@@ -7,15 +7,15 @@ the declaration is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from autocoder.component import Component, RunIn
 from autocoder.configuring import configure
-from autocoder.connections import read_connections
-from autocoder.declaration import ComponentDeclaration, PipelineDeclaration
+from autocoder.connections import hole, read_connections
+from autocoder.declaration import ComponentDeclaration, Connection, PipelineDeclaration
 from autocoder.errors import Place, Problem, as_written, did_you_mean
 from autocoder.importing import Importer, ImportRefusedError, allowed_prefixes
 from autocoder.interpolation import interpolate_tree
@@ -25,12 +25,13 @@ from autocoder.policies import read_commit_policy, read_error_policy
 from autocoder.reading import Reader, is_unresolved
 from autocoder.registry import Registry, RegistryError
 from autocoder.validation import written_secrets
-from autocoder.yaml_document import Entry, MappingNode, Node, from_python, parse_yaml, read_yaml, show
+from autocoder.yaml_document import Entry, MappingNode, Node, ScalarNode, from_python, parse_yaml, read_yaml, show
 
 PIPELINE_KEYS: Final = ("pipeline", "description", "components", "commit")
 COMPONENT_KEYS: Final = ("use", "with", "from", "on_error", "concurrency", "ordered", "run_in", "renamed_from")
 RUN_IN: Final = ("loop", "thread", "process")
 TEXT_NAME: Final = "<text>"
+Overrides = Mapping[str, Any] | Node | None
 
 
 def load_pipeline(
@@ -38,16 +39,16 @@ def load_pipeline(
     *,
     registry: Registry,
     environ: Mapping[str, str],
-    overrides: Mapping[str, Any] | Node | None = None,
+    overrides: Overrides | Callable[[str], Overrides] = None,
     allowed: Sequence[str] = (),
     file_name: str | None = None,
 ) -> tuple[PipelineDeclaration | None, list[Problem]]:
     """The declaration in a YAML text or in the file at a Path, and everything wrong with it.
 
     `overrides` (`{components: {name: {with: {...}, ...}}, commit: {...}}`) come from the environment's configuration: a
-    parsed node keeps its places, and its values are final (no variable is filled in again). `allowed` are module
-    prefixes beyond those in the `AUTOCODER_ALLOW` of `environ`. The declaration is None where nothing could be read;
-    with problems it has holes, so that compiling can find further ones.
+    parsed node keeps its places, and its values are final (no variable is filled in again). A function is asked for those
+    of the pipeline's name. `allowed` are module prefixes beyond those in the `AUTOCODER_ALLOW` of `environ`. The
+    declaration is None where nothing could be read; with problems it has holes, so that compiling can find further ones.
     """
     if isinstance(source, Path):
         root, problems = read_yaml(source, file_name)
@@ -57,10 +58,12 @@ def load_pipeline(
         folder = Path.cwd()
     if root is None:
         return None, problems
-    reader = Reader(problems)
+    reader, partial = Reader(problems), bool(problems)
     if not isinstance(root, MappingNode):
         reader.refuse(root.place, "a pipeline must be a mapping", show(root), f"its keys: {', '.join(PIPELINE_KEYS)}")
         return None, problems
+    if callable(overrides):
+        overrides = overrides(declared_name(root, environ))
     if overrides is not None:
         laid = overrides if isinstance(overrides, MappingNode) else from_python(overrides, Place("overrides"))
         root = lay_over(reader, root, laid)
@@ -68,10 +71,15 @@ def load_pipeline(
     problems.extend(filled.problems)
     importer = Importer.for_pipeline(folder, allowed_prefixes(environ, allowed))
     loading = _Loading(reader, registry, importer, {*filled.secrets, *written_secrets(filled.node)})
-    declaration = loading.pipeline(filled.node)
-    if declaration is not None:
-        declaration = replace(declaration, written=filled.written)
+    declaration = replace(loading.pipeline(filled.node), written=filled.written, partial=partial)
     return declaration, _redacted([as_written(each, filled.written) for each in problems], loading.secrets)
+
+
+def declared_name(root: Node, environ: Mapping[str, str]) -> str:
+    """The name that a pipeline gives itself, empty where there is none; what is wrong with it, loading tells."""
+    entry = root.find("pipeline") if isinstance(root, MappingNode) else None
+    value = interpolate_tree(entry.value, environ).node if entry is not None else None
+    return value.value if isinstance(value, ScalarNode) and isinstance(value.value, str) else ""
 
 
 def _redacted(problems: list[Problem], secrets: set[str]) -> list[Problem]:
@@ -119,9 +127,8 @@ class _Loading:
 
     def _components(self, root: Node, entry: Entry | None) -> tuple[ComponentDeclaration, ...]:
         if entry is None:
-            self.reader.refuse(
-                root.place, "the pipeline has no components", cure="write `components:` with a mapping of names"
-            )
+            cure = "write `components:` with a mapping of names, a source and a sink at least"
+            self.reader.refuse(root.place, "the pipeline has no components", cure=cure)
             return ()
         if not isinstance(entry.value, MappingNode):
             if not is_unresolved(entry.value):
@@ -159,7 +166,7 @@ class _Loading:
             wanted or "",
             kind,
             component,
-            connections=read_connections(reader, entries.get("from"), kind),
+            connections=self._connections(named.value, entries.get("from"), kind),
             on_error=read_error_policy(reader, entries.get("on_error")),
             concurrency=concurrency,
             ordered=ordered,
@@ -167,6 +174,14 @@ class _Loading:
             renamed_from=reader.text(entries.get("renamed_from")),
             place=named.place,
         )
+
+    def _connections(self, node: Node, entry: Entry | None, kind: type[Component] | None) -> tuple[Connection, ...]:
+        """What feeds a component; unknown behind a key that was probably meant to be `from`."""
+        if entry is None and isinstance(node, MappingNode) and (kind is None or kind.kind != "source"):
+            for each in node:
+                if each.key not in COMPONENT_KEYS and did_you_mean(each.key, COMPONENT_KEYS) == "did you mean 'from'?":
+                    return (hole(each.place),)
+        return read_connections(self.reader, entry, kind)
 
     def _parallel(
         self, entries: Mapping[str, Entry], kind: type[Component] | None, name: str

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
@@ -16,6 +17,9 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE)
+
+
+_DATABASE_URL: Final = re.compile(r"(sqlite|postgres(ql)?)(\+[a-z0-9]+)?://", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -31,8 +35,13 @@ class Redactor:
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Remember secrets; those under 4 characters would mask ordinary words and are left to the masking types."""
-        self._secrets.update(secret for secret in secrets if len(secret) >= 4)
+        """Remember secrets; those under 4 characters would mask ordinary words and are left to the masking types.
+
+        Of the URL of a database the passwords are secret; which file or server it names is what a person has to read.
+        """
+        for secret in secrets:
+            parts = url_secrets(secret) if _DATABASE_URL.match(secret) else {secret}
+            self._secrets.update(part for part in parts if len(part) >= 4)
 
     def __call__(self, text: str) -> str:
         """`text` without any known secret and without the password of any URL."""
@@ -44,6 +53,22 @@ class Redactor:
         """`payload` in one line of at most `limit` characters, secrets masked by type, by name and by value."""
         text = self(" ".join(_render(payload, 0).split()))
         return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def url_secrets(url: str) -> frozenset[str]:
+    """The passwords of a URL, the user's and those among its options, as they are written and as they are meant.
+
+    All of it, where it cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return frozenset((url,))
+    options = (each.partition("=") for each in parts.query.split("&"))
+    written = [value for name, _, value in options if value and is_secret_name(unquote(name))]
+    written += [password] if password else []
+    return frozenset(each for value in written for each in (value, unquote(value), unquote_plus(value)))
 
 
 def masked(value: Any, redact: Redactor) -> Any:

@@ -18,7 +18,7 @@ from autocoder.compatibility import admission
 from autocoder.compile import compile_graph
 from autocoder.component import Component, Merger, RunIn, Sink, Source, Splitter, Transformer
 from autocoder.contract import IN, OUT
-from autocoder.database import Database, open_database
+from autocoder.database import Database, in_use, open_database
 from autocoder.database_options import DatabaseOptions
 from autocoder.declaration import (
     ChannelOptions,
@@ -38,7 +38,6 @@ from autocoder.errors import (
     did_you_mean,
 )
 from autocoder.graph import Graph
-from autocoder.handler import is_overridden
 from autocoder.loading import load_pipeline
 from autocoder.masking import Redactor
 from autocoder.port import Out
@@ -292,6 +291,7 @@ class Pipeline:
             else:
                 keeper = Unkept(graph, opened)
             self._run = Run(graph, keeper=keeper, redactor=redactor, on_dead_letter=on_dead_letter)
+            stack.enter_context(in_use(opened))
             try:
                 return await (_with_signals(self._run) if signals else self._run())
             finally:
@@ -325,43 +325,27 @@ def _outlets(given: Any) -> Iterable[Outlet[Any]]:
 
 def _refuse_unkept(graph: Graph, database: str | DatabaseOptions | None, *, keep: bool) -> None:
     """What needs a store, or at least a database, in a run that has none."""
-    cure = "run it with --database sqlite:///FILE (in Python: run(database=...))"
-    problems = [
-        Problem(edge.place, f"the channel {edge} is durable, and this run keeps nothing", cure=cure)
-        for edge in graph.edges
-        if edge.options.durable and (database is None or not keep)
-    ]
-    problems += [
-        Problem(
-            node.place,
-            f"messages are sent to {node.name!r} through the database, and this run keeps nothing",
-            cure=cure,
-        )
-        for node in graph.nodes.values()
-        if node.inbox is not None and (database is None or not keep)
-    ]
-    if database is not None and keep:
-        problems += [
-            Problem(
-                node.place,
-                f"{node.name!r} ({node.use}) holds messages of an input back, and what it holds is not kept yet",
-                cure="run the pipeline with --in-memory (in Python: keep=False, or without a database)",
-            )
+    found: list[tuple[Place, str]] = []
+    if database is None or not keep:
+        found += [
+            (edge.place, f"the channel {edge} is durable, and this run keeps nothing")
+            for edge in graph.edges
+            if edge.options.durable
+        ]
+        found += [
+            (node.place, f"messages are sent to {node.name!r} through the database, and this run keeps nothing")
             for node in graph.nodes.values()
-            if node.kind == "merger" and is_overridden(type(node.component), Merger, "holds")
+            if node.inbox is not None
         ]
     if database is None:
-        problems += [
-            Problem(
-                node.place,
-                f"sink {node.name!r} writes to the pipeline's own database, and this run has none",
-                cure=cure,
-            )
+        found += [
+            (node.place, f"sink {node.name!r} writes to the pipeline's own database, and this run has none")
             for node in graph.nodes.values()
             if node.needs_database
         ]
-    if problems:
-        raise ConfigurationError(problems)
+    if found:
+        cure = "run it with --database sqlite:///FILE (in Python: run(database=...))"
+        raise ConfigurationError(Problem(place, what, cure=cure) for place, what in found)
 
 
 @asynccontextmanager

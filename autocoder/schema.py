@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
 from pydantic_core import core_schema
 
-from autocoder.component import Component, Merger
+from autocoder.component import Component, Merger, Transformer
 from autocoder.connections import ON_FULL, ORDER
 from autocoder.durations import DURATION_PATTERN
 from autocoder.handler import is_overridden
@@ -216,7 +216,9 @@ def _component_rule(name: str, kind: type[Component], definitions: dict[str, Sch
         properties["from"] = {"$ref": "#/$defs/feed"}
     if kind.kind not in _ONLY_PARALLEL:
         properties |= {"concurrency": False, "ordered": False}
-    required = [*(["with"] if fields.get("required") else []), *(["from"] if kind.kind != "source" else [])]
+    sent = issubclass(kind, Transformer) and is_overridden(kind, Transformer, "inbox_until")
+    fed = kind.kind != "source" and not sent
+    required = [*(["with"] if fields.get("required") else []), *(["from"] if fed else [])]
     then: Schema = {"properties": properties}
     if required:
         then["required"] = required

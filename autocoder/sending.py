@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.codec import Codec
 from autocoder.contract import IN
-from autocoder.database import open_database
+from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UsageError, describe, did_you_mean
 from autocoder.graph import Graph
 from autocoder.pipeline import Pipeline
-from autocoder.store.inbox import insert_messages
-from autocoder.store.schema import prepare
+from autocoder.store.inbox import insert_messages, store_messages
+from autocoder.store.opening import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Target:
 
 
 async def send(
-    database: str | AsyncConnection,
+    database: str | DatabaseOptions | AsyncConnection,
     pipeline: str | Pipeline,
     component: str,
     payloads: Iterable[Any],
@@ -41,10 +41,10 @@ async def send(
 ) -> list[UUID]:
     """Send payloads to a durable input port of a pipeline, which may run meanwhile or later, in whatever process.
 
-    `database` is that of the pipeline: an SQLAlchemy URL without the driver, or a connection of the caller's own, whose
-    transaction then holds the messages together with whatever else the caller writes (it must be an asynchronous
-    connection to the pipeline's own database, whose tables exist already). All of `payloads` are sent, or none. Returns
-    their ids, in order, by which `autocoder dlq` knows them, too.
+    `database` is that of the pipeline: an SQLAlchemy URL without the driver, options in full, or a connection of the
+    caller's own, whose transaction then holds the messages together with whatever else the caller writes (it must be an
+    asynchronous connection to the pipeline's own database, whose tables exist already). All of `payloads` are sent, or none.
+    Returns their ids, in order, by which `autocoder dlq` knows them, too.
 
     With `pipeline` as a Pipeline, component and port are looked up in it (`port` may be left out where only one is
     durable) and payloads are encoded by the port's type; with its name alone nothing can be looked up: `port` is `in`
@@ -61,10 +61,8 @@ async def send(
     messages = [target.codec.encode(payload) for payload in payloads]
     if isinstance(database, AsyncConnection):
         return await insert_messages(database, target.pipeline, target.component, target.port, messages)
-    async with open_database(database) as opened:
-        await prepare(opened)
-        async with opened.transaction() as connection:
-            return await insert_messages(connection, target.pipeline, target.component, target.port, messages)
+    async with open_store(database, create=True) as opened:
+        return await store_messages(opened, target.pipeline, target.component, target.port, messages)
 
 
 def target_of(graph: Graph, component: str, port: str | None = None) -> Target:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from autocoder.database_options import url_secrets
 from autocoder.database_settings import (
     MODEL_CONFIG,
     WORKING_FOLDER,
@@ -25,7 +24,7 @@ from autocoder.database_settings import (
 )
 from autocoder.errors import Place, Problem, did_you_mean
 from autocoder.importing import project_folder
-from autocoder.masking import Redactor
+from autocoder.masking import Redactor, url_secrets
 from autocoder.reading import NAME, Reader
 from autocoder.settings_sources import DELIMITER, PREFIX, DocumentSource, Origin, VariablesSource
 from autocoder.validation import Subject, explain, written_secrets
@@ -162,7 +161,9 @@ def _shown(file: Path, folder: Path) -> str:
 def _find_file(name: str, folder: Path, chosen_by: str) -> tuple[Path | None, list[Problem]]:
     configs = project_folder(folder) / "config"
     file = configs / f"{name}.yaml"
-    if NAME.fullmatch(name) and file.is_file():
+    if NAME.fullmatch(name) and (
+        file.exists() or file.is_symlink()
+    ):  # one that cannot be read is told, not passed over
         return file, []
     if name == DEVELOPMENT:
         return None, []

@@ -7,7 +7,7 @@ which line they stand, so each source also leaves a tree with places behind, by 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -173,4 +173,5 @@ def _pipelines(reader: Reader, node: Node) -> dict[str, MappingNode]:
     if not isinstance(node, MappingNode):
         reader.refuse(node.place, "pipelines must be a mapping from names to overrides", show(node))
         return {}
-    return {each.key: read_overrides(reader, each.value) for each in node if reader.name(each)}
+    named = [each for each in node if reader.name(each)]
+    return {each.key: replace(read_overrides(reader, each.value), place=each.place) for each in named}

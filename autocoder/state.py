@@ -119,6 +119,8 @@ class Cell(Generic[T]):
     def take_changes(self) -> dict[str, Any]:
         """What changed since the last call, by key; `MISSING` values were cleared. Called where a barrier passes."""
         changes = {key: self._values.get(key, MISSING) for key in self._touched}
+        # What is written down now is no longer absent: once it has left memory it has to be fetched again.
+        self._absent.difference_update(key for key, value in changes.items() if value is not MISSING)
         self._touched.clear()
         return changes
 

@@ -36,6 +36,11 @@ class RunSummary:
         return sum(each.dead_letters for each in self.components.values())
 
     @property
+    def did_nothing(self) -> bool:
+        """Whether no component took or gave anything; what an earlier run left under way counts as something."""
+        return not any(each.taken or each.given or each.dead_letters for each in self.components.values())
+
+    @property
     def messages_in(self) -> int:
         """Messages that sources read and inboxes received."""
         return sum(each.given for each in self.components.values() if each.kind in ("source", "inbox"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, get_args
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Final, cast, get_args, get_type_hints
 
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, InstanceOf, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from typing_extensions import is_typeddict
 
 from autocoder.errors import Place, Problem, did_you_mean
 from autocoder.masking import MASK, is_secret_name
@@ -38,8 +39,10 @@ def explain(error: ValidationError, subject: Subject) -> list[Problem]:
     for each in error.errors(include_url=False):
         if each["type"] == "missing":
             problems.append(_missing(each["loc"], subject))
-        elif each["type"] == "extra_forbidden":
+        elif each["type"] in _UNKNOWN_KEY:
             problems.append(_unknown(each["loc"], subject))
+        elif each["loc"][-1:] == ("[key]",):
+            problems.append(_unfit_key(each, subject))
         else:
             written = _find(subject.node, each["loc"]).path
             values.setdefault(written or each["loc"][:1], []).append(each)
@@ -60,12 +63,27 @@ def _missing(loc: Loc, subject: Subject) -> Problem:
 
 
 def _unknown(loc: Loc, subject: Subject) -> Problem:
+    """A key that no field has; its value is nobody's business, for it may be a secret under a misspelt name."""
+    key = str(loc[-1])
     holder = _find(subject.node, loc[:-1])
-    entry = holder.node.find(str(loc[-1])) if isinstance(holder.node, MappingNode) else None
+    entry = holder.node.find(key) if isinstance(holder.node, MappingNode) else None
     known = fields_at(subject.model, loc[:-1])
-    what = f"{_name(subject, holder.path)} has no field {str(loc[-1])!r}"
-    cure = did_you_mean(str(loc[-1]), known, plural="its fields") if known else "it takes none"
+    cure = did_you_mean(key, [*known, *(name for field in known.values() for name in _spellings(field))])
+    if not cure.startswith("did you mean"):
+        cure = did_you_mean(key, known, plural="its fields") if known else "it takes none"
+    what = f"{_name(subject, holder.path)} has no field {key!r}"
     return Problem(entry.place if entry else subject.place, what, cure=cure)
+
+
+def _unfit_key(error: Mapping[str, Any], subject: Subject) -> Problem:
+    """A key of a mapping that is not what its keys must be."""
+    *above, key, _ = error["loc"]
+    holder = _find(subject.node, tuple(above))
+    entry = holder.node.find(str(key)) if isinstance(holder.node, MappingNode) else None
+    what = _words(error)
+    cure = _near(str(key), what) if error["type"] in _CHOICES else None
+    place = entry.place if entry else subject.place
+    return Problem(place, f"{_name(subject, holder.path)}: the key {str(key)!r} {what}", cure=cure)
 
 
 def _wrong(path: Loc, node: Node | None, members: Sequence[Mapping[str, Any]], subject: Subject) -> Problem:
@@ -173,29 +191,46 @@ def _mentions_secret(hint: Any) -> bool:
 
 
 def fields_at(model: type[BaseModel], loc: Loc) -> dict[str, FieldInfo]:
-    """The fields of the model at a location, through lists, mappings and unions; none where that is no model.
+    """The fields of what stands at a location, through lists, mappings and unions; none where that has no fields.
 
     They go by the names that are written.
     """
-    models = [model]
+    holders: list[type] = [model]
     for part in loc:
-        inner = [named[str(part)].annotation for named in map(_written_fields, models) if str(part) in named]
+        inner = [named[str(part)].annotation for named in map(_written_fields, holders) if str(part) in named]
         if inner:
-            models = [found for hint in inner for found in _models(hint)]
-    return {name: field for each in models for name, field in _written_fields(each).items()}
+            holders = [found for hint in inner for found in _holders(hint)]
+    return {name: field for each in holders for name, field in _written_fields(each).items()}
 
 
-def _written_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def _written_fields(holder: type) -> dict[str, FieldInfo]:
     """The fields by the names that are written: an alias hides the name in Python."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    if issubclass(holder, BaseModel):
+        return {_spellings(field, name)[0]: field for name, field in holder.model_fields.items()}
+    return {name: FieldInfo.from_annotation(hint) for name, hint in get_type_hints(holder, include_extras=True).items()}
 
 
-def _models(hint: Any) -> list[type[BaseModel]]:
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
+def _spellings(field: FieldInfo, name: str = "") -> list[str]:
+    """The names under which a field may be written, the one to recommend first; its own where it has no other."""
+    if isinstance(field.validation_alias, AliasChoices):
+        return [each for each in field.validation_alias.choices if isinstance(each, str)] or [name]
+    return [field.validation_alias if isinstance(field.validation_alias, str) else field.alias or name]
+
+
+def _holders(hint: Any) -> list[type]:
+    """The types within a hint whose parts have names: models, dataclasses, typed mappings and named tuples."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint) or hasattr(hint, "_fields")):
         return [hint]
-    return [found for argument in get_args(hint) for found in _models(argument)]
+    if is_typeddict(hint):
+        return [hint]
+    if any(isinstance(each, _AS_IT_IS) for each in get_args(hint)):  # never written in its parts
+        return []
+    return [found for argument in get_args(hint) for found in _holders(argument)]
 
 
+_AS_IT_IS: Final = cast("type", InstanceOf)
+_UNKNOWN_KEY: Final = ("extra_forbidden", "unexpected_keyword_argument")
+_CHOICES: Final = ("literal_error", "enum")
 _AUTHORED: Final = ("value_error", "assertion_error")
 _KINDS: Final = {
     "int_type": "a whole number",
@@ -250,7 +285,10 @@ def _cure(error: Mapping[str, Any], node: Node | None, what: str) -> str | None:
     value = node.value if isinstance(node, ScalarNode) else None
     if error["type"] == "string_type" and value is not None:
         return "put it in quotes"
-    if error["type"] in ("literal_error", "enum") and isinstance(value, str):
-        near = did_you_mean(value, re.findall(r"'([^']*)'", what))
-        return near if near.startswith("did you mean") else None
-    return None
+    return _near(value, what) if error["type"] in _CHOICES and isinstance(value, str) else None
+
+
+def _near(found: str, what: str) -> str | None:
+    """The nearest of the words that a requirement quotes."""
+    near = did_you_mean(found, re.findall(r"'([^']*)'", what))
+    return near if near.startswith("did you mean") else None

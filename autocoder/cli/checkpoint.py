@@ -14,12 +14,12 @@ from autocoder.cli.dlq_options import DurationType
 from autocoder.cli.loading import Session, find_pipeline, name_in, open_session
 from autocoder.cli.options import common_options, json_option
 from autocoder.cli.reporting import State, count, give, give_json, say, table
-from autocoder.database import Database, open_database, parse_url
-from autocoder.errors import UnreachableError, UsageError, did_you_mean
+from autocoder.database import Database
+from autocoder.errors import UsageError, did_you_mean
+from autocoder.store.columns import now
 from autocoder.store.inbox import known_pipelines
+from autocoder.store.opening import open_store
 from autocoder.store.savepoints import Content, Savepoint, Savepoints, list_savepoints
-from autocoder.store.schema import prepare
-from autocoder.store.store import now
 
 NOT_UNDONE = (
     "what sinks have written is not undone, and is written again: under the same keys, but by a sink that only appends a "
@@ -76,8 +76,7 @@ def list_all(ctx: click.Context, /, **options: Any) -> None:
 
 async def _list(options: dict[str, Any], as_json: bool) -> None:
     session = _session(options)
-    async with open_database(_url(session)) as database:
-        await prepare(database)
+    async with open_store(session.settings.database.options()) as database:
         name = None if options["pipeline"] is None else await _pipeline(session, database, options["pipeline"])
         found = await list_savepoints(database, name)
     if as_json:
@@ -100,8 +99,7 @@ def show(ctx: click.Context, /, name: str | None, **options: Any) -> None:
 
 async def _show(name: str | None, options: dict[str, Any], as_json: bool) -> None:
     session = _session(options)
-    async with open_database(_url(session)) as database:
-        await prepare(database)
+    async with open_store(session.settings.database.options()) as database:
         savepoints = Savepoints(database, await _pipeline(session, database, options["pipeline"]))
         savepoint = await savepoints.find(name) if name else None
         content = await savepoints.content(name or "")
@@ -113,7 +111,12 @@ async def _show(name: str | None, options: dict[str, Any], as_json: bool) -> Non
 
 @command.command("save")
 @click.argument("name")
-@click.option("--expires", type=DurationType(), metavar="DURATION", help="Delete it after so long: 7d, 12h.")
+@click.option(
+    "--expires",
+    type=DurationType(),
+    metavar="DURATION",
+    help="Let retention delete it after so long: 7d, 12h; the newest 10 stay (keep_checkpoints).",
+)
 @_options
 @click.pass_context
 def save(ctx: click.Context, /, name: str, **options: Any) -> None:
@@ -123,8 +126,7 @@ def save(ctx: click.Context, /, name: str, **options: Any) -> None:
 
 async def _save(name: str, options: dict[str, Any], as_json: bool) -> None:
     session = _session(options)
-    async with open_database(_url(session)) as database:
-        await prepare(database)
+    async with open_store(session.settings.database.options()) as database:
         savepoints = Savepoints(database, await _pipeline(session, database, options["pipeline"]))
         expires = None if options["expires"] is None else timedelta(seconds=options["expires"])
         saved = await savepoints.save(name, expires=expires)
@@ -150,8 +152,7 @@ def restore(ctx: click.Context, /, name: str, **options: Any) -> None:
 
 async def _restore(name: str, options: dict[str, Any], as_json: bool) -> None:
     session = _session(options)
-    async with open_database(_url(session)) as database:
-        await prepare(database)
+    async with open_store(session.settings.database.options()) as database:
         savepoints = Savepoints(database, await _pipeline(session, database, options["pipeline"]))
         found = await savepoints.find(name)
         question = f"Replace what pipeline {found.pipeline!r} keeps by the savepoint {name!r} ({_held(found)})?"
@@ -175,8 +176,7 @@ def delete(ctx: click.Context, /, name: str, **options: Any) -> None:
 
 async def _delete(name: str, options: dict[str, Any], as_json: bool) -> None:
     session = _session(options)
-    async with open_database(_url(session)) as database:
-        await prepare(database)
+    async with open_store(session.settings.database.options()) as database:
         savepoints = Savepoints(database, await _pipeline(session, database, options["pipeline"]))
         found = await savepoints.find(name)
         _ask(f"Delete the savepoint {name!r} of pipeline {found.pipeline!r} ({_held(found)})?", yes=options["yes"])
@@ -187,18 +187,8 @@ async def _delete(name: str, options: dict[str, Any], as_json: bool) -> None:
 
 
 def _session(options: dict[str, Any]) -> Session:
-    """The settings that the options choose; their database must exist."""
-    session = open_session(options["environment"], database=options["database"])
-    parsed = parse_url(_url(session))
-    if parsed.drivername.startswith("sqlite") and not Path(str(parsed.database)).exists():
-        raise UnreachableError(
-            f"there is no database {parsed.database} yet; run a pipeline first, or name another with --database"
-        )
-    return session
-
-
-def _url(session: Session) -> str:
-    return session.settings.database.url.get_secret_value()
+    """The settings that the options choose."""
+    return open_session(options["environment"], database=options["database"])
 
 
 async def _pipeline(session: Session, database: Database, given: str | None) -> str:

@@ -15,11 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from autocoder.cli.loading import open_session
 from autocoder.cli.options import common_options, json_option
 from autocoder.cli.reporting import State, count, give, give_json, say, table
-from autocoder.database import Database, open_database, parse_url
+from autocoder.database import Database, open_database
 from autocoder.errors import AutocoderError, UnreachableError
 from autocoder.settings import Settings
 from autocoder.store import migrate
 from autocoder.store.backup import back_up, check_copy, check_dump, is_dump, opened_copy, restore
+from autocoder.store.opening import refuse_absent
 from autocoder.store.retention import Retention, clean_up
 from autocoder.store.schema import read_schema, refusal, trouble
 from autocoder.store.verify import violations
@@ -53,12 +54,8 @@ def _settings(options: dict[str, Any]) -> Settings:
 async def _opened(settings: Settings, *, create: bool = False) -> AsyncIterator[Database]:
     """The database of the settings; one in a file that is not there is made only by what is meant to make it."""
     options = settings.database.options()
-    if options.backend == "sqlite" and not create:
-        path = Path(str(parse_url(options.url).database))
-        if not await anyio.Path(path).exists():
-            raise UnreachableError(
-                f"there is no database {path} yet; `autocoder run` and `autocoder db upgrade` make one"
-            )
+    if not create:
+        await refuse_absent(options)
     async with open_database(options) as database:
         try:
             yield database

@@ -34,8 +34,8 @@ from autocoder.codec import Codec
 from autocoder.errors import UsageError, describe
 from autocoder.masking import masked, unmasked
 from autocoder.sending import without_values
+from autocoder.store.columns import now
 from autocoder.store.dead_letters import PAGE, Letter, Unjudged
-from autocoder.store.store import now
 
 MOST_LISTED: Final = 50
 BATCHES_PER_SECOND: Final = 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -13,14 +12,14 @@ import click
 
 from autocoder.cli.loading import open_session
 from autocoder.cli.reporting import count, say
-from autocoder.database import Database, open_database, parse_url
+from autocoder.database import Database
 from autocoder.durations import parse_duration
-from autocoder.errors import UnreachableError, UsageError
-from autocoder.expression import Expression
+from autocoder.errors import UsageError
+from autocoder.expression import Condition
 from autocoder.masking import Redactor
 from autocoder.settings import Settings
 from autocoder.store.dead_letters import DeadLetters, Letter, Selection, Unjudged
-from autocoder.store.schema import prepare
+from autocoder.store.opening import open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?")
@@ -58,11 +57,11 @@ class PredicateType(click.ParamType):  # type: ignore[type-arg]  # generic from 
 
     name = "predicate"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Expression:
-        if isinstance(value, Expression):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Condition:
+        if isinstance(value, Condition):
             return value
         try:
-            return Expression(value)
+            return Condition(value)
         except ImportError as error:
             raise UsageError(str(error)) from error
         except ValueError as error:
@@ -143,21 +142,14 @@ class Opened:
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
-    """The settings that `store_options` choose; their database must exist."""
-    settings = open_session(options["environment"], database=options["database"]).settings
-    parsed = parse_url(settings.database.url.get_secret_value())
-    if parsed.drivername.startswith("sqlite") and not Path(str(parsed.database)).exists():
-        raise UnreachableError(
-            f"there is no database {parsed.database} yet; run a pipeline first, or name another with --database"
-        )
-    return settings
+    """The settings that `store_options` choose."""
+    return open_session(options["environment"], database=options["database"]).settings
 
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Opened]:
-    """Open the settings' database for the length of a block."""
-    async with open_database(settings.database.url.get_secret_value()) as database:
-        await prepare(database)
+    """Open the settings' database, which must be there, for the length of a block."""
+    async with open_store(settings.database.options()) as database:
         yield Opened(database, settings)
 
 

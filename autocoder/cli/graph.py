@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from autocoder.cli.loading import open_session
-from autocoder.cli.options import common_options, pipeline_options
+from autocoder.cli.options import PIPELINE, common_options, pipeline_options
 from autocoder.cli.reporting import give, say, write_file
 from autocoder.drawing import FORMATS, draw
 
 
 @click.command("graph")
-@click.argument("pipeline", type=click.Path(allow_dash=True))
+@click.argument("pipeline", type=PIPELINE)
 @click.option(
     "--format",
     "form",

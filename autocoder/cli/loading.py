@@ -14,11 +14,12 @@ import click
 from autocoder.cli.logs import configure_logging
 from autocoder.cli.reporting import State
 from autocoder.errors import ConfigurationError, Place, Problem, UsageError, did_you_mean
+from autocoder.loading import declared_name
 from autocoder.overrides import merge
 from autocoder.pipeline import Pipeline
 from autocoder.registry import Registry
 from autocoder.settings import Settings, load_settings
-from autocoder.yaml_document import MappingNode, Node, ScalarNode, from_python, parse_yaml, read_yaml
+from autocoder.yaml_document import Node, from_python, parse_yaml, read_yaml
 
 STDIN: Final = "-"
 
@@ -37,10 +38,14 @@ class Session:
         `changes` have the form of an environment's overrides and are laid over these: what the command line says.
         """
         source = find_pipeline(name, self.registry)
-        overrides: Node | None = self.settings.pipelines.get(name_in(source))
-        if changes is not None:
+
+        def overrides(declared: str) -> Node | None:
+            own = self.settings.pipelines.get(declared)
+            if changes is None:
+                return own
             said = from_python(changes, Place("command line"))
-            overrides = said if overrides is None else merge(overrides, said)
+            return said if own is None else merge(own, said)
+
         pipeline = Pipeline.from_yaml(source, registry=self.registry, allowed=self.allowed, overrides=overrides)
         click.get_current_context().ensure_object(State).secrets |= pipeline.declaration.secrets
         return pipeline
@@ -69,11 +74,19 @@ def find_pipeline(name: str, registry: Registry) -> Path | str:
     if name == STDIN:
         return sys.stdin.read()
     path = Path(name)
-    if path.is_dir():
+    try:
+        is_folder, is_there, is_link = path.is_dir(), path.exists(), path.is_symlink()
+    except OSError:  # reading it says why: a folder that may not be entered, a name too long
+        return path
+    if is_folder:
         cure = f"name a pipeline file in it{_examples(path)}"
         raise ConfigurationError([Problem(Place(name), "this is a folder, not a pipeline", cure=cure)])
-    if path.exists():
+    if is_there:
         return path
+    if is_link:
+        what, to = "this is a link, and there is no file where it leads", repr(str(path.readlink()))
+        cure = "point it at a pipeline file, or name that file itself"
+        raise ConfigurationError([Problem(Place(name), what, to, cure)])
     shipped = registry.pipelines()
     if name in shipped:
         return shipped[name]
@@ -96,6 +109,5 @@ def _examples(folder: Path) -> str:
 
 def name_in(source: Path | str) -> str:
     """The name that a pipeline gives itself, empty where there is none: the loader says what is wrong."""
-    root: Node | None = (read_yaml(source) if isinstance(source, Path) else parse_yaml(source, STDIN))[0]
-    entry = root.find("pipeline") if isinstance(root, MappingNode) else None
-    return str(entry.value.value) if entry is not None and isinstance(entry.value, ScalarNode) else ""
+    root = (read_yaml(source) if isinstance(source, Path) else parse_yaml(source, STDIN))[0]
+    return declared_name(root, os.environ) if root is not None else ""

@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 
 from autocoder import __version__
 from autocoder.cli.options import common_options
-from autocoder.cli.reporting import State, report, say, stdout_is_gone, wants_color
+from autocoder.cli.reporting import State, abandon_stdout, report, say, stdout_is_gone, wants_color
 from autocoder.errors import AutocoderError, describe, did_you_mean
 
 PROGRAM: Final = "autocoder"
@@ -163,18 +163,23 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     _replace_closed_streams()
     try:
         result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False, obj=state, color=wants_color())
-        sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         say("stopped")
         return 130
     except SystemExit:  # click's answer to a broken pipe
         if stdout_is_gone():
-            return _leave_quietly()
+            abandon_stdout()
+            return 0
         raise
     except Exception as error:
         if _is_broken_pipe(error) and stdout_is_gone():
-            return _leave_quietly()
+            abandon_stdout()
+            return 0
         return report(error, state)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()
     return result if isinstance(result, int) else 0
 
 
@@ -192,12 +197,6 @@ def _is_broken_pipe(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _leave_quietly() -> int:
-    """Whoever read stdout has had enough; nothing more may be written there, not even by the interpreter at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def main() -> None:

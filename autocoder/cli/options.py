@@ -10,6 +10,8 @@ import click
 from autocoder.cli.reporting import State
 
 F = TypeVar("F", bound=Callable[..., Any])
+PIPELINE: Final = click.Path(allow_dash=True, readable=False)
+"""The argument PIPELINE: completed like a file, and judged by what reads it, for it may be the name of one in a pack."""
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from autocoder.cli.loading import open_session
-from autocoder.cli.options import common_options, json_option, pipeline_options
+from autocoder.cli.options import PIPELINE, common_options, json_option, pipeline_options
 from autocoder.cli.reporting import State, give, give_json
 from autocoder.plan import plan_of
 
 
 @click.command("plan")
-@click.argument("pipeline", type=click.Path(allow_dash=True))
+@click.argument("pipeline", type=PIPELINE)
 @pipeline_options
 @click.option("--in-memory", is_flag=True, help="Show the guarantees of a run that keeps nothing.")
 @json_option

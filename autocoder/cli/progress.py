@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import anyio
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from autocoder.cli.reporting import say
 from autocoder.summary import RunSummary
@@ -84,27 +81,7 @@ def detail_of(summary: RunSummary) -> str:
 
 def is_live() -> bool:
     """Whether stderr is a terminal on which a line can be drawn again and again."""
-    console = Console(stderr=True)
-    return console.is_terminal and not console.is_dumb_terminal
-
-
-@contextmanager
-def live_line() -> Iterator[Shown]:
-    """A line on the terminal, with the components below it, gone at the end.
-
-    What others print meanwhile goes above it: stderr always, stdout only where it is the terminal too (it would end up on
-    stderr otherwise, and data must not).
-    """
-    console = Console(stderr=True, soft_wrap=True)
-    with Live(
-        console=console, transient=True, auto_refresh=False, redirect_stderr=True, redirect_stdout=sys.stdout.isatty()
-    ) as live:
-
-        def show(line: str, detail: str) -> None:
-            text = Text.assemble((line, "bold"), "\n", (detail, "dim"), no_wrap=True, overflow="ellipsis")
-            live.update(text, refresh=True)
-
-        yield show
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def plain_line(line: str, detail: str) -> None:

@@ -42,13 +42,18 @@ def wants_color() -> bool | None:
 
 
 def give(text: str) -> None:
-    """Data, for whatever reads on: to stdout."""
-    click.echo(text)
+    """Data, for whatever reads on: to stdout. That nobody reads on changes nothing, the exit code neither."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        if not stdout_is_gone():
+            raise
+        abandon_stdout()
 
 
 def give_json(value: Any) -> None:
     """One JSON value to stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    give(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def count(number: int, noun: str) -> str:
@@ -104,7 +109,10 @@ def report(error: Exception, state: State) -> int:
     elif not isinstance(error, AutocoderError | click.ClickException):
         message += "\n--debug shows the traceback"
     if state.json:
-        give_json({"error": _error_data(error, code)})
+        try:
+            give_json({"error": _error_data(error, code)})
+        except OSError:  # stdout takes nothing, which may be the very error; it is told below all the same
+            abandon_stdout()
     problems = error.problems if isinstance(error, ConfigurationError) else ()
     for problem in problems:
         say(str(problem))
@@ -156,6 +164,11 @@ def stdout_is_gone() -> bool:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
     except (OSError, ValueError):
         return True
+
+
+def abandon_stdout() -> None:
+    """Whoever read stdout has had enough; nothing more may be written there, not even by the interpreter at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_file(path: Path, text: str) -> None:

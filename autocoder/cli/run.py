@@ -10,9 +10,10 @@ import anyio
 import click
 
 from autocoder.cli.loading import Session, open_session
-from autocoder.cli.options import common_options, json_option, pipeline_options
-from autocoder.cli.progress import is_live, live_line, plain_line, watch
+from autocoder.cli.options import PIPELINE, common_options, json_option, pipeline_options
+from autocoder.cli.progress import is_live, plain_line, watch
 from autocoder.cli.reporting import State, count, give_json, say, table
+from autocoder.cli.strays import stray_overrides
 from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UsageError
 from autocoder.pipeline import Pipeline
@@ -20,7 +21,7 @@ from autocoder.summary import RunSummary
 
 
 @click.command("run")
-@click.argument("pipeline", type=click.Path(allow_dash=True))
+@click.argument("pipeline", type=PIPELINE)
 @pipeline_options
 @click.option(
     "--database",
@@ -49,6 +50,8 @@ def command(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
         raise UsageError("a run that keeps nothing has nothing to restart from or to wait for; leave --in-memory out")
     session = open_session(options["environment"], allowed=options["allowed"], database=options["database"])
     loaded = session.pipeline(pipeline)
+    for stray in stray_overrides(session, [loaded.name]):
+        say(f"warning: {stray}")
     database = database_of(session, loaded, in_memory=options["in_memory"])
     keep = {"keep": not options["in_memory"], "restart": options["restart"], "wait": options["wait"]}
     summary = anyio.run(partial(run_watched, **keep), loaded, database)
@@ -56,7 +59,7 @@ def command(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
         give_json(summary_data(summary))
     else:
         say("\n".join(summary_lines(summary)))
-        if not options["in_memory"] and not summary.messages_in and not summary.drained:
+        if not options["in_memory"] and summary.did_nothing and not summary.drained:
             say("nothing new since the last run; --restart reads the sources from the beginning")
 
 
@@ -81,6 +84,8 @@ async def run_watched(
     failure: Exception | None = None
     summary: RunSummary | None = None
     live = is_live()
+    if live:
+        from autocoder.cli.live import live_line  # noqa: PLC0415  Rich is heavy, and of no use but on a terminal
     with live_line() if live else nullcontext(plain_line) as show:
         async with anyio.create_task_group() as tasks:
 

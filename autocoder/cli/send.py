@@ -18,11 +18,12 @@ from autocoder.cli.options import common_options, json_option, pipeline_options
 from autocoder.cli.reporting import State, count, give, give_json, say
 from autocoder.codec import MOST_BYTES, Codec
 from autocoder.contract import IN
-from autocoder.database import Database, open_database
+from autocoder.database import Database
+from autocoder.database_options import DatabaseOptions
 from autocoder.errors import AutocoderError, UsageError, describe, did_you_mean
 from autocoder.sending import Target, target_of, without_values
-from autocoder.store.inbox import insert_messages, known_pipelines
-from autocoder.store.schema import prepare
+from autocoder.store.inbox import known_pipelines, store_messages
+from autocoder.store.opening import open_store
 
 CHUNK_BYTES: Final = 256 * 1024
 BATCH: Final = 1000
@@ -75,10 +76,10 @@ def command(ctx: click.Context, /, pipeline: str, target: str, payload: str | No
     sending = Sending(found, tally, skip=options["skip_invalid"], quiet=options["quiet"] or as_json)
     try:
         if payload is not None:
-            anyio.run(sending.one, session.settings.database.url.get_secret_value(), payload)
+            anyio.run(sending.one, session.settings.database.options(), payload)
         else:
             with closing(_opened(options["file"])) as lines:
-                anyio.run(sending.lines, session.settings.database.url.get_secret_value(), lines)
+                anyio.run(sending.lines, session.settings.database.options(), lines)
     finally:
         if tally.skipped:
             say(f"{count(tally.skipped, 'malformed line')} left out")
@@ -100,9 +101,9 @@ class Sending:
         self._skip = skip
         self._quiet = quiet
 
-    async def one(self, url: str, payload: str) -> None:
+    async def one(self, options: DatabaseOptions, payload: str) -> None:
         """A single message."""
-        async with open_database(url) as database:
+        async with open_store(options, create=True) as database:
             await self._ready(database)
             try:
                 message = self._encoded(payload)
@@ -110,9 +111,9 @@ class Sending:
                 raise UsageError(f"the message does not fit {self._port}: {without_values(error)}") from None
             await self._store(database, [message])
 
-    async def lines(self, url: str, stream: BinaryIO) -> None:
+    async def lines(self, options: DatabaseOptions, stream: BinaryIO) -> None:
         """The messages of a stream, as they arrive."""
-        async with open_database(url) as database:
+        async with open_store(options, create=True) as database:
             await self._ready(database)
             for batch in batches(stream):
                 messages: list[str] = []
@@ -139,7 +140,6 @@ class Sending:
         return codec.encode(codec.decode(text))
 
     async def _ready(self, database: Database) -> None:
-        await prepare(database)
         if not self._target.known:
             await _known(database, self._target.pipeline)
 
@@ -147,8 +147,7 @@ class Sending:
         target = self._target
         for at in range(0, len(messages), BATCH):
             batch = messages[at : at + BATCH]
-            async with database.transaction() as connection:
-                ids = await insert_messages(connection, target.pipeline, target.component, target.port, batch)
+            ids = await store_messages(database, target.pipeline, target.component, target.port, batch)
             self._tally.sent += len(ids)
             if not self._quiet:
                 give("\n".join(map(str, ids)))

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from autocoder.cli.loading import Session, open_session
-from autocoder.cli.options import common_options, json_option, pipeline_options
+from autocoder.cli.options import PIPELINE, common_options, json_option, pipeline_options
 from autocoder.cli.reporting import State, count, give_json, problem_data, say
+from autocoder.cli.strays import stray_overrides
 from autocoder.errors import AutocoderError, ConfigurationError, Place, Problem
 from autocoder.guarantees import loss_warnings
 
@@ -17,7 +18,7 @@ INVALID = ConfigurationError.exit_code
 
 
 @click.command("validate")
-@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINE...", type=click.Path(allow_dash=True))
+@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINE...", type=PIPELINE)
 @pipeline_options
 @json_option
 @common_options
@@ -26,13 +27,18 @@ def command(ctx: click.Context, pipelines: tuple[str, ...], environment: str | N
     """Find everything wrong with pipelines, without running them.
 
     Each problem is one line on stderr, `file:line:column: what; what was found; the cure`; the exit code is then 78. A warning
-    looks the same and changes no exit code: it says where messages may be lost.
+    looks the same and changes no exit code: it says where messages may be lost, or which overrides change nothing.
     """
     session = open_session(environment, allowed=allowed)
     results = {name: _judge(session, name) for name in pipelines}
     problems = [each for judged in results.values() for each in judged.problems]
+    strays = stray_overrides(session, (judged.pipeline for judged in results.values()))
     if ctx.ensure_object(State).json:
-        give_json({"valid": not problems, "pipelines": [_data(name, judged) for name, judged in results.items()]})
+        judgements = [_data(name, judged) for name, judged in results.items()]
+        told = [problem_data(each) for each in strays]
+        give_json({"valid": not problems, "pipelines": judgements, "warnings": told})
+    for stray in strays:
+        say(f"warning: {stray}")
     for problem in problems:
         say(str(problem))
     for name, judged in results.items():

@@ -20,7 +20,7 @@ from autocoder.errors import describe
 from autocoder.handler import Shape
 from autocoder.runtime.failures import class_names
 from autocoder.runtime.pool_stage import Attempt, Result
-from autocoder.runtime.unit import Worker
+from autocoder.runtime.worker import Worker
 
 
 def awaited(worker: Worker) -> Attempt:
@@ -33,7 +33,10 @@ def awaited(worker: Worker) -> Attempt:
 
 
 async def _one(worker: Worker, port: str, item: Any) -> Result:
-    worker.begin(port, item)
+    try:
+        worker.begin(port, item)
+    except Exception as error:  # its key cannot be told: nothing has begun that could be rolled back
+        return error
     try:
         result = worker.call(port, item)
         if hasattr(result, "__aiter__"):
@@ -42,7 +45,7 @@ async def _one(worker: Worker, port: str, item: Any) -> Result:
             if hasattr(result, "__await__"):
                 result = await result
             given = list(result) if worker.shape(port) is Shape.MANY else worker.listed(port, result)
-        return worker.checked(item, given)
+        return worker.checked(port, item, given)
     except Exception as error:
         worker.rollback()
         return error
@@ -60,7 +63,7 @@ def awaited_batch(worker: Worker) -> Attempt:
             if len(items) == 1:
                 return [error]
             return [result for item in items for result in await attempt(port, [item])]
-        return [worker.traced_batch(items, given), *([()] * (len(items) - 1))]
+        return [worker.traced_batch(port, items, given), *([()] * (len(items) - 1))]
 
     return attempt
 
@@ -128,7 +131,7 @@ class Processes:
             return await self._suspects(port, items)
         except Exception as error:  # a payload or result that cannot be pickled
             return [error] * len(items)
-        return [self._result(item, result) for item, result in zip(items, results, strict=True)]
+        return [self._result(port, item, result) for item, result in zip(items, results, strict=True)]
 
     async def _suspects(self, port: str, items: list[Any]) -> list[Result]:
         """Some message killed a process of the pool, perhaps none of these: give each again, alone in a process."""
@@ -138,7 +141,7 @@ class Processes:
             for item in items:
                 try:
                     (result,) = await self._submit(pool, port, [item])
-                    results.append(self._result(item, result))
+                    results.append(self._result(port, item, result))
                 except BrokenProcessPool:
                     died = "the worker process died while it handled this message"
                     results.append(RemoteError(died, ("BrokenProcessPool", "Exception")))
@@ -155,11 +158,11 @@ class Processes:
             abandon_on_cancel=True,
         )
 
-    def _result(self, item: Any, result: Any) -> Result:
+    def _result(self, port: str, item: Any, result: Any) -> Result:
         if isinstance(result, RemoteError):
             return result
         try:
-            return self._worker.checked(item, result)
+            return self._worker.checked(port, item, result)
         except TypeError as error:
             return error
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import anyio
 
 from autocoder.message import END, Barrier, End, Traced
+from autocoder.store.failpoints import reached
 
 DEFAULT_CAPACITY: Final = 1024
 PRIORITY_BATCH: Final = 16
@@ -32,6 +33,7 @@ class Channel:
         "_items",
         "_room",
         "capacity",
+        "counts_aside",
         "dropped",
         "limitless",
         "name",
@@ -59,6 +61,8 @@ class Channel:
         self.taken = 0
         self.dropped = 0
         self.limitless = False
+        self.counts_aside = False
+        """Whether what was set aside takes room here still; for a producer that feeds nothing else, and reads on from rows."""
         self.wake: Callable[[], None] = _nobody
         self._items: deque[Item] = deque()
         self._room: anyio.Event | None = None
@@ -101,6 +105,11 @@ class Channel:
     def open_gates(self, limitless: bool) -> None:
         """While its consumer waits for a barrier that stands behind the producer's work, capacity does not count."""
         self.limitless = limitless
+        self._tell_producer()
+
+    def room_for(self, number: int) -> None:
+        """So many messages less (or more) take room here."""
+        self.size -= number
         self._tell_producer()
 
     def next_is_marker(self) -> bool:
@@ -159,6 +168,10 @@ def _nobody() -> None:
     """Woken before a consumer is attached."""
 
 
+def _nobody_asked(_port: str, _aside: Aside) -> None:
+    """Let go in a run that keeps nothing."""
+
+
 def ranking(key: str) -> Callable[[Any], Any]:
     """The rank of a payload by one of its fields; a traced payload is looked into."""
 
@@ -178,18 +191,32 @@ class PortEnd:
         self.port = port
 
 
+class Aside:
+    """Messages of a held port that a barrier went past. In a kept run each is a row from the moment the barrier was met."""
+
+    __slots__ = ("channel", "items", "references")
+
+    def __init__(self, items: list[Any], channel: Channel | None, references: list[Any] | None = None) -> None:
+        self.items = items
+        self.channel = channel
+        self.references = references
+
+
 class Intake:
     """The channels that feed one stage: gives their lists as they come, aligns their barriers, counts their ends.
 
     After the barrier on one channel, that channel waits until all others delivered theirs (an ended one counts as
     aligned). `holds(port)` leaves the messages of a port where they are; to reach a barrier behind held messages, these are
-    set aside here, as part of the port, and given once the port is let go.
+    set aside here, as part of the port, and given once the port is let go; `let_go` then hears of those that are rows.
     """
 
     def __init__(self, channels: Sequence[tuple[str, Channel]], holds: Callable[[str], bool] | None = None) -> None:
         self._channels = list(channels)
         self._holds = holds
-        self._aside: dict[str, deque[list[Any]]] = {port: deque() for port, _ in channels}
+        self._aside: dict[str, deque[Aside]] = {port: deque() for port, _ in channels}
+        self._first: set[str] = set()
+        self._drains = False
+        self.let_go: Callable[[str, Aside], None] = _nobody_asked
         self._aligned: dict[Channel, Barrier] = {}
         self._open = {channel for _, channel in channels}
         self._ports_told: set[str] = set()
@@ -235,13 +262,13 @@ class Intake:
                 return told
 
     def _from(self, port: str, channel: Channel) -> tuple[str, list[Any]] | None:
-        held = self._holds is not None and self._holds(port)
+        held = self._is_held(port, channel)
         if not held and self._aside[port]:
-            return port, self._aside[port].popleft()
+            return port, self._taken_up(port)
         if channel in self._aligned or channel not in self._open:
             return None
         if held and not channel.next_is_marker():
-            if self._aligned:
+            if self._aligned or self._drains:
                 self._set_aside(port, channel)
             if not channel.next_is_marker():
                 return None
@@ -249,14 +276,51 @@ class Intake:
         if item is None:
             return None
         if type(item) is list:
+            self._first.discard(port)
             return (port, item) if item else self._from(port, channel)
         self._moved = True
         if isinstance(item, Barrier):
             self._aligned[channel] = item
+            if len(self._aligned) < len(self._open):
+                reached("barrier.half")
             channel.open_gates(limitless=False)
         else:
             self._open.discard(channel)
         return None
+
+    def _is_held(self, port: str, channel: Channel) -> bool:
+        if self._first and port not in self._first:
+            if not channel.full:
+                return True
+            self._first.clear()  # what is waited for may wait for this very channel
+        return self._holds is not None and self._holds(port)
+
+    def hold_for(self, ports: set[str]) -> None:
+        """Give nothing of the other ports until each of these has given something, or ended."""
+        self._first = set(ports)
+
+    def drain(self) -> None:
+        """What is held waits for a later run: it is set aside, and does not keep the end back."""
+        self._drains = True
+
+    def restore(self, port: str, item: Any, reference: Any) -> None:
+        """Set aside what an earlier run had set aside; called in order, before anything is taken."""
+        self._aside[port].append(Aside([item], None, [reference]))
+
+    def park_aside(self, park: Callable[[str, Any], Any]) -> None:
+        """A barrier is met: what it went past becomes rows, each once."""
+        for port, waiting in self._aside.items():
+            for each in waiting:
+                if each.references is None:
+                    each.references = [park(port, item) for item in each.items]
+
+    def _taken_up(self, port: str) -> list[Any]:
+        aside = self._aside[port].popleft()
+        if aside.channel is not None and aside.channel.counts_aside:
+            aside.channel.room_for(len(aside.items))
+        if aside.references is not None:
+            self.let_go(port, aside)
+        return aside.items
 
     def _set_aside(self, port: str, channel: Channel) -> None:
         channel.open_gates(limitless=True)
@@ -264,7 +328,9 @@ class Intake:
             item = channel.take()
             if type(item) is not list:
                 return
-            self._aside[port].append(item)
+            self._aside[port].append(Aside(item, channel))
+            if channel.counts_aside:
+                channel.room_for(-len(item))
 
     def _aligned_barrier(self) -> Barrier | None:
         if self._aligned and self._open <= self._aligned.keys():
@@ -277,15 +343,19 @@ class Intake:
         for port in self._aside.keys() - self._ports_told:
             if not self._aside[port] and all(each not in self._open for name, each in self._channels if name == port):
                 self._ports_told.add(port)
+                self._first.discard(port)
                 return PortEnd(port)
         return None
 
     def _end(self) -> End | None:
-        done = not self._open and len(self._ports_told) == len(self._aside)
+        done = not self._open and (self._drains or len(self._ports_told) == len(self._aside))
         return END if done else None
 
     def pending(self) -> int:
         """Messages that wait here."""
         return sum(channel.size for _, channel in self._channels) + sum(
-            len(each) for lists in self._aside.values() for each in lists
+            len(each.items)
+            for waiting in self._aside.values()
+            for each in waiting
+            if each.channel is None or not each.channel.counts_aside
         )

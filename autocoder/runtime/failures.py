@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from autocoder.declaration import RetryPolicy
-from autocoder.errors import PipelineError, describe
+from autocoder.errors import AutocoderError, PipelineError, describe
 from autocoder.graph import Node
 from autocoder.masking import Redactor
 from autocoder.message import Rejected, Traced
@@ -37,7 +37,7 @@ class Failures:
     """The error policies of one run; counts go to the units, dead letters to `on_dead_letter`."""
 
     def __init__(self, pipeline: str, redactor: Redactor, on_dead_letter: Callable[[DeadLetter], None]) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self.redactor = redactor
         self._on_dead_letter = on_dead_letter
         self._told: Counter[str] = Counter()
@@ -48,7 +48,7 @@ class Failures:
         retry = node.on_error.retry
         if attempt >= retry.attempts or not is_retryable(retry, error):
             return None
-        return self._random.uniform(0, min(retry.cap, retry.backoff * 2 ** (attempt - 1)))
+        return self._random.uniform(0, min(retry.cap, retry.backoff * 2.0 ** min(attempt - 1, 1000)))
 
     def settle(self, node: Node, port: str, item: Any, error: BaseException, attempts: int) -> str:
         """Apply the last step of a node's policy; returns `dead_letter` or `drop`, or raises PipelineError to stop."""
@@ -89,7 +89,10 @@ class Failures:
         """The error that stops the pipeline, naming pipeline, component and port, with the payload masked."""
         said = self.redactor(f"{place}: {describe(error)}" if place else describe(error))
         shown = None if payload is NO_PAYLOAD else self.redactor.preview(payload)
-        return PipelineError(self._pipeline, node.name, hook, said, port=port, payload=shown)
+        stopped = PipelineError(self.pipeline, node.name, hook, said, port=port, payload=shown)
+        if isinstance(error, AutocoderError):  # what cannot be reached, say, is that for the whole run
+            stopped.exit_code = error.exit_code
+        return stopped
 
 
 NO_PAYLOAD: Final = object()

@@ -6,7 +6,8 @@ epoch that the barrier closes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import anyio
@@ -16,38 +17,42 @@ from autocoder.message import END, Barrier, Traced
 from autocoder.runtime.channel import Channel
 from autocoder.runtime.region import Contribution, Region
 from autocoder.store.epoch import Parked, Settled
-from autocoder.store.store import Row, Store
+from autocoder.store.failpoints import reached
+from autocoder.store.store import Store, WaitingRow
+from autocoder.tracing import row_key
 
 BATCH: Final = 1000
+LARGE: Final = 8 * 1024 * 1024
+"""So many characters of payloads are fetched at once, if the next rows are as long as the last ones."""
+FIRST: Final = 32
+"""Rows of the first fetch, before which nothing is known of their length."""
 POLL_SECONDS: Final = 0.25
 SWEEP_SECONDS: Final = 1.0
 
 
 class Taken:
-    """The messages taken since a barrier, by identity: to find the row of one that failed."""
+    """The messages given between two barriers, by identity: to find the row of one that failed.
+
+    A row that is no payload has a seq (it is settled with the others), and is never found.
+    """
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
-        self.payloads: list[Any] = []
-        self._index: dict[int, list[int]] | None = None
-        self._found: set[int] = set()
+        self._given: list[tuple[int, Any]] = []
+        self._index: dict[int, deque[int]] = {}
+        self._indexed = 0
 
-    def add(self, seq: int, payload: Any) -> None:
-        self.seqs.append(seq)
-        self.payloads.append(payload)
-        self._index = None
+    def add(self, seqs: Sequence[int], payloads: Sequence[Any]) -> None:
+        self.seqs += seqs
+        self._given += zip(seqs, payloads, strict=True)
 
     def find(self, payload: Any) -> int | None:
         """The row of this very object; of several equal ones (small numbers are one object) each is found once."""
-        if self._index is None:
-            self._index = {}
-            for seq, each in zip(self.seqs, self.payloads, strict=True):
-                self._index.setdefault(id(each), []).append(seq)
-        for seq in self._index.get(id(payload), ()):
-            if seq not in self._found:
-                self._found.add(seq)
-                return seq
-        return None
+        for seq, each in self._given[self._indexed :]:
+            self._index.setdefault(id(each), deque()).append(seq)
+        self._indexed = len(self._given)
+        found = self._index.get(id(payload))
+        return found.popleft() if found else None
 
 
 class Inlet:
@@ -60,16 +65,20 @@ class Inlet:
         self.port = port
         self.name = f"{component}.{port} (durable)"
         self.given = 0
+        self.rests = False
+        """Whether it has found no row to give, or has ended."""
         self._store = store
         self._channel = channel
+        channel.counts_aside = True
         self._codec = codec
         self._region = region
         self._traced = traced
         self._upstream: list[Region] = []
         self._endless = False
         self._cursor = 0
+        self._most = FIRST
         self._now = Taken()
-        self._before: list[Taken] = []
+        self._unmet: deque[Taken] = deque([self._now])
         self._open: set[int] = set()
         self._garbage: list[Parked] = []
         self._wake = anyio.Event()
@@ -93,13 +102,18 @@ class Inlet:
         """Take no more; what waits is taken by the next run."""
         self._reading.cancel()
 
-    def find(self, payload: Any) -> int | None:
-        """The row of a message that this inlet gave."""
-        for taken in (self._now, *reversed(self._before)):
-            seq = taken.find(payload)
-            if seq is not None:
-                return seq
-        return None
+    @property
+    def taken(self) -> Taken:
+        """What was given between the barrier that the consumer has met last and the one that it meets next.
+
+        A message is looked for there alone: equal small payloads on both sides of a barrier are one object, and the row of
+        the other side belongs to another epoch.
+        """
+        return self._unmet[0]
+
+    def met(self) -> None:
+        """The consumer has met a barrier: what it handles from now on was given behind it."""
+        self._unmet.popleft()
 
     def start_barrier(self, barrier: Barrier) -> Contribution:
         """Send a barrier behind everything put so far; what was put belongs to its epoch."""
@@ -108,8 +122,8 @@ class Inlet:
         done = Contribution(parked=garbage)
         if self._now.seqs:
             done.settled.append(Settled(self.component, self.port, self._now.seqs))
-        self._before.append(self._now)
         self._now = Taken()
+        self._unmet.append(self._now)
         return done
 
     def committed(self, done: Contribution) -> int:
@@ -117,8 +131,6 @@ class Inlet:
         mine = [each for each in done.settled if (each.component, each.port) == (self.component, self.port)]
         for settled in mine:
             self._open.difference_update(settled.seqs)
-        if self._before:
-            self._before.pop(0)
         return sum(len(each.seqs) for each in mine)
 
     async def run(self) -> None:
@@ -129,57 +141,79 @@ class Inlet:
                 rows = await self._next()
                 if rows:
                     self._put(rows)
+                    reached("inlet.given")
                     self._region.tick()
                     await self._channel.room()
+                    await self._region.catch_up()
                 elif over:
                     break
                 else:
+                    self.rests = True
+                    self._region.quiet()
                     with anyio.move_on_after(POLL_SECONDS):
                         await self._wake.wait()
                     self._wake = anyio.Event()
+                    self.rests = False
+        self.rests = True
         self._region.ended(self.name, Contribution())
         self._channel.mark(END)
 
-    async def _next(self) -> list[Row]:
+    async def _next(self) -> list[WaitingRow]:
         """The next rows. Where several writers commit in another order than they numbered, look behind the cursor, too."""
-        rows = await self._store.waiting(self.component, self.port, self._cursor, BATCH)
+        rows = await self._store.waiting(self.component, self.port, self._cursor, self._most, moments=self._traced)
         if not self._store.database.is_sqlite and (not rows or anyio.current_time() > self._swept + SWEEP_SECONDS):
             self._swept = anyio.current_time()
             # What is committed while the query runs leaves `_open`, and may still stand in the answer.
             known = set(self._open)
-            behind = await self._store.waiting(self.component, self.port, 0, BATCH + len(known))
-            late = [row for row in behind if row.seq not in known and row.seq <= self._cursor]
+            most = self._most + len(known)
+            behind = await self._store.waiting(self.component, self.port, 0, most, moments=self._traced)
+            late = [row for row in behind if row[0] not in known and row[0] <= self._cursor]
             return [*late, *rows]
         return rows
 
-    def _put(self, rows: list[Row]) -> None:
-        payloads: list[Any] = []
-        for row in rows:
-            self._open.add(row.seq)
-            try:
-                payload = self._codec.decode(row.data or "")
-            except ValueError as error:
-                self._garbage.append(_garbage(row, error))
-                self._now.seqs.append(row.seq)
-                self._now.payloads.append(None)
-                continue
-            self._now.add(row.seq, payload)
-            payloads.append(Traced(f"row:{row.seq}", payload) if self._traced else payload)
-        self._cursor = max(self._cursor, rows[-1].seq)
+    def _put(self, rows: list[WaitingRow]) -> None:
+        length = sum(len(data or "") for _, data, _ in rows)
+        self._most = max(1, min(BATCH, LARGE * len(rows) // max(length, 1)))
+        decode = self._codec.decode
+        seqs = [seq for seq, _, _ in rows]
+        self._open.update(seqs)
+        try:
+            payloads = [decode(data or "") for _, data, _ in rows]
+        except ValueError:
+            payloads, seqs = self._sifted(rows)
+        self._now.add(seqs, payloads)
+        if self._traced:
+            moments = {seq: moment for seq, _, moment in rows if moment is not None}
+            keys = [row_key(seq, moments[seq]) for seq in seqs]
+            payloads = [Traced(key, payload) for key, payload in zip(keys, payloads, strict=True)]
+        self._cursor = max(self._cursor, rows[-1][0])
         self.given += len(rows)
         self._channel.put(payloads)
 
+    def _sifted(self, rows: list[WaitingRow]) -> tuple[list[Any], list[int]]:
+        """The payloads that can be decoded, with their seqs; the others are settled as dead letters."""
+        payloads: list[Any] = []
+        seqs: list[int] = []
+        for seq, data, _ in rows:
+            try:
+                payloads.append(self._codec.decode(data or ""))
+            except ValueError as error:
+                self._garbage.append(_garbage(self, seq, data, error))
+                self._now.seqs.append(seq)
+                continue
+            seqs.append(seq)
+        return payloads, seqs
 
-def _garbage(row: Row, error: ValueError) -> Parked:
+
+def _garbage(inlet: Inlet, seq: int, data: str | None, error: ValueError) -> Parked:
     """A row whose data is no payload of this port (edited by hand, say): a dead letter; the others go on."""
     lines = str(error).splitlines()
     return Parked(
-        row.seq,
-        row.component,
-        row.port,
+        seq,
+        inlet.component,
+        inlet.port,
         "dead_letter",
-        data=row.data,
-        attempts=row.attempts,
+        data=data,
         error_type="UnreadablePayload",
         error_message=f"the stored message is no payload of this port: {lines[0] if lines else ''}",
     )

@@ -6,20 +6,21 @@ State may be larger than memory: what was not touched in the epochs under way is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Generator
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from autocoder.codec import Codec
+from autocoder.errors import AutocoderError
 from autocoder.state import MISSING, Cell
 from autocoder.store.epoch import StateChange
 from autocoder.store.store import Store
 
-if TYPE_CHECKING:
-    from autocoder.runtime.unit import Worker
-
 MOST_KEYS: Final = 100_000
 EPOCHS_UNDER_WAY: Final = 3
+
+
+class DamagedStateError(AutocoderError):
+    """What the database holds as state of a component is none; nothing was changed."""
 
 
 class StateMemory:
@@ -35,31 +36,28 @@ class StateMemory:
             cell.kept = True
 
     async def load_plain(self) -> None:
-        """Load the values that have no key; called before the first message."""
-        await self._load([""])
+        """Bring the values that have no key into memory; called before the first message."""
+        await self.load([""])
 
-    def fetch(self, unit: Worker, port: str, items: list[Any]) -> Generator[Awaitable[Any], None, None]:
-        """Bring the keys of these messages into memory; one query where any is missing."""
-        if not unit.node.contract.keyed:
-            return
-        keys: set[str] = set()
-        for item in items:
-            with suppress(Exception):  # a key that cannot be told fails the message when its turn comes
-                keys.add(unit.key_of(port, item))
-        missing = [key for key in keys if any(cell.keyed and not cell.knows(key) for cell in self._cells.values())]
-        if missing:
-            yield self._load(missing)
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that are not in memory."""
+        return [key for key in keys if any(cell.keyed and not cell.knows(key) for cell in self._cells.values())]
 
-    def fetch_all(self, unit: Worker) -> Generator[Awaitable[Any], None, None]:
-        """Bring every key into memory, for a component that looks at all of them when its input ends."""
-        if unit.node.contract.keyed:
-            yield self._load(None)
-
-    async def _load(self, keys: list[str] | None) -> None:
+    async def load(self, keys: list[str] | None) -> None:
+        """Bring these keys into memory (None: every key), with one query for each cell."""
         for name, cell in self._cells.items():
             found = await self._store.state(self._component, name, keys)
-            decode = self._codecs[name].decode
-            cell.preload({key: decode(data) for key, data in found.items()}, keys or ())
+            cell.preload({key: self._decoded(name, key, data) for key, data in found.items()}, keys or ())
+
+    def _decoded(self, name: str, key: str, data: str) -> Any:
+        try:
+            return self._codecs[name].decode(data)
+        except ValueError:  # which quotes the value
+            where = f"component {self._component!r}, state {name!r}" + (f", key {key!r}" if key else "")
+            raise DamagedStateError(
+                f"pipeline {self._store.pipeline!r}, {where}: what is stored is no value of its type, or was edited by hand; "
+                f"mend it in the table component_state, go back with `autocoder checkpoint restore`, or run with --restart"
+            ) from None
 
     def take_changes(self) -> list[StateChange]:
         """What changed since the last barrier, encoded."""

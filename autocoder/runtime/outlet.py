@@ -24,7 +24,8 @@ class Outlet:
         self.edge = edge
         self.size = 0
         self.dropped = 0
-        self._codec = codec
+        self.codec = codec
+        self.target = f"{edge.target}.{edge.port}"
         self._refused = refused
         self._key = edge.options.key
         self._limit = edge.options.limit
@@ -34,17 +35,29 @@ class Outlet:
 
     def put(self, messages: Sequence[Any]) -> bool:
         """Encode messages; one that cannot be encoded is refused to its error policy. Returns whether to wait."""
-        encode = self._codec.encode
-        for item in messages:
-            payload = item.payload if type(item) is Traced else item
+        payloads = [item.payload if type(item) is Traced else item for item in messages]
+        encode = self.codec.encode
+        try:
+            encoded = [encode(payload) for payload in payloads]
+        except PayloadError:
+            payloads, encoded = self._sifted(payloads)
+        if self._key is not None:
+            self._keys += [field_key(payload, self._key) for payload in payloads]
+        self._messages += encoded
+        return self.full
+
+    def _sifted(self, payloads: list[Any]) -> tuple[list[Any], list[str]]:
+        """Those that can be encoded, with their text; the others are refused."""
+        good: list[Any] = []
+        encoded: list[str] = []
+        for payload in payloads:
             try:
-                self._messages.append(encode(payload))
+                encoded.append(self.codec.encode(payload))
             except PayloadError as error:
                 self._refused(payload, error)
                 continue
-            if self._key is not None:
-                self._keys.append(_key_of(payload, self._key))
-        return self.full
+            good.append(payload)
+        return good, encoded
 
     def mark(self, marker: Barrier | End) -> None:
         """Markers end here: the other end of the channel belongs to another region."""
@@ -77,5 +90,6 @@ class Outlet:
             self._room = None
 
 
-def _key_of(payload: Any, key: str) -> str:
+def field_key(payload: Any, key: str) -> str:
+    """The field of a payload by which its channel orders."""
     return str((itemgetter if isinstance(payload, dict) else attrgetter)(key)(payload))

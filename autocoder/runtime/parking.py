@@ -22,9 +22,12 @@ from autocoder.errors import describe
 from autocoder.graph import Node
 from autocoder.masking import Redactor
 from autocoder.message import Rejected
+from autocoder.runtime.careful import Call
 from autocoder.store.epoch import Parked, Reference, Status
+from autocoder.store.failpoints import reached
 
-Lookup = Callable[[str, Any], int | None]
+Finder = Callable[[Any], int | None]
+Lookup = Callable[[str], Finder]
 
 
 @dataclass(order=True)
@@ -38,6 +41,7 @@ class Entry:
     payload: Any = field(compare=False)
     attempts: int = field(compare=False)
     reference: Reference = field(compare=False)
+    identity: str | None = field(compare=False)
 
 
 class Waiting:
@@ -47,14 +51,24 @@ class Waiting:
         self._heap: list[Entry] = []
         self._numbers = count()
 
-    def add(self, unit: Any, port: str, payload: Any, attempts: int, reference: Reference, delay: float) -> None:
+    def add(  # everything that its next attempt has to know
+        self,
+        unit: Any,
+        port: str,
+        payload: Any,
+        attempts: int,
+        reference: Reference,
+        identity: str | None,
+        delay: float,
+    ) -> None:
         """Give `payload` to `unit` again after `delay` seconds."""
         due = anyio.current_time() + max(0.0, delay)
-        heapq.heappush(self._heap, Entry(due, next(self._numbers), unit, port, payload, attempts, reference))
+        heapq.heappush(self._heap, Entry(due, next(self._numbers), unit, port, payload, attempts, reference, identity))
 
     def take_due(self) -> Entry | None:
         """The soonest one, if its time has come."""
         if self._heap and self._heap[0].due <= anyio.current_time():
+            reached("message.again")
             return heapq.heappop(self._heap)
         return None
 
@@ -79,10 +93,21 @@ class Parking:
         self._lookup = lookup
         self._changes: dict[Reference, Parked] = {}
         self._fresh: set[Reference] = set()
+        self._let_go: dict[tuple[str, int], list[tuple[Reference, Any]]] = {}
+
+    def let_go(self, port: str, payload: Any, reference: Reference) -> None:
+        """A message that was set aside is taken by the component after all; where it fails, it keeps its row."""
+        self.done(reference, port)
+        self._let_go.setdefault((port, id(payload)), []).append((reference, payload))
+
+    def finder(self, port: str) -> Finder:
+        """Finds the rows of messages that came over a durable channel and were taken before the next barrier."""
+        return self._lookup(port)
 
     def reference(self, port: str, payload: Any) -> Reference | None:
-        """The row of a message that came over a durable channel; None for one that has no row yet."""
-        return self._lookup(port, payload)
+        """The row of a message that was set aside or came over a durable channel; None for one that has no row yet."""
+        aside = self._let_go.get((port, id(payload))) if self._let_go else None
+        return aside.pop(0)[0] if aside else self._lookup(port)(payload)
 
     def park(
         self,
@@ -92,21 +117,59 @@ class Parking:
         *,
         attempts: int = 0,
         reference: Reference | None = None,
+        identity: str | None = None,
         error: BaseException | None = None,
         delay: float | None = None,
+        target: str | None = None,
     ) -> Reference:
         """Note how a message stands; returns its reference, made here where it has none."""
-        if reference is None:
-            reference = self._new_handle()
-            self._fresh.add(reference)
+        fresh = reference is None
+        row = self.row(
+            port,
+            payload,
+            status,
+            attempts=attempts,
+            reference=reference,
+            identity=identity,
+            error=error,
+            delay=delay,
+            target=target,
+        )
+        if fresh:
+            self._fresh.add(row.reference)
+        self._changes[row.reference] = row
+        return row.reference
+
+    def call(self, port: str, payload: Any) -> Call:
+        """A message on its way into the component, told by its content."""
         data, details = self._encoded(port, payload)
+        return Call(self._node.name, port, json.dumps(details, sort_keys=True) if data is None else data)
+
+    def row(
+        self,
+        port: str,
+        payload: Any,
+        status: Status,
+        *,
+        attempts: int = 0,
+        reference: Reference | None = None,
+        identity: str | None = None,
+        error: BaseException | None = None,
+        delay: float | None = None,
+        target: str | None = None,
+    ) -> Parked:
+        """The row of a message as it stands; nothing is noted. `target` is the one channel for which it stands at an output."""
+        data, details = self._encoded(port, payload)
+        if target is not None:
+            details = {**(details or {}), "target": target}
         due = None if delay is None else datetime.now(UTC) + timedelta(seconds=delay)
-        self._changes[reference] = Parked(
-            reference,
+        return Parked(
+            self._new_handle() if reference is None else reference,
             self._node.name,
             port,
             status,
             data=data,
+            identity=identity,
             attempts=attempts,
             max_attempts=self._node.on_error.retry.attempts,
             next_retry_at=due,
@@ -114,7 +177,6 @@ class Parking:
             error_message=None if error is None else self._redactor(describe(error)),
             details=details,
         )
-        return reference
 
     def done(self, reference: Reference, port: str) -> None:
         """The message has left the component after all."""
@@ -124,16 +186,11 @@ class Parking:
             return
         self._changes[reference] = Parked(reference, self._node.name, port, "completed")
 
-    def take_last(self) -> Parked:
-        """The last change alone, for a commit that is under way already."""
-        reference = next(reversed(self._changes))
-        self._fresh.discard(reference)
-        return self._changes.pop(reference)
-
     def take(self) -> list[Parked]:
         """The changes since the last barrier."""
         changes, self._changes = list(self._changes.values()), {}
         self._fresh.clear()
+        self._let_go.clear()
         return changes
 
     def _encoded(self, port: str, payload: Any) -> tuple[str | None, dict[str, Any] | None]:

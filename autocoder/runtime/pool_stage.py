@@ -14,12 +14,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from autocoder.message import Barrier, End
+from autocoder.runtime.careful import ProcessDiedError
 from autocoder.runtime.channel import Intake, PortEnd
 from autocoder.runtime.parking import Entry
 from autocoder.runtime.region import Region
 from autocoder.runtime.stage import Stage, drive
-from autocoder.runtime.unit import CHUNK, Worker
+from autocoder.runtime.unit import CHUNK, parts_of
+from autocoder.runtime.worker import Worker
 from autocoder.store.epoch import Reference
+from autocoder.store.failpoints import reached
 
 Result = Sequence[Any] | Exception
 Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
@@ -28,7 +31,7 @@ Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
 class Slot:
     """Messages given to one call, and once it returned what each of them gave."""
 
-    __slots__ = ("attempts", "done", "failed", "given", "items", "port", "references")
+    __slots__ = ("again", "attempts", "carried", "done", "failed", "given", "items", "port", "references")
 
     def __init__(self, port: str, items: list[Any], attempts: int = 0, reference: Reference | None = None) -> None:
         self.port = port
@@ -38,6 +41,9 @@ class Slot:
         self.failed: set[int] = set()
         self.given: list[Any] = []
         self.done = False
+        self.again = reference is not None
+        self.carried = False
+        """Whether a barrier went past it, so that what comes of it is news to the next epoch."""
 
 
 class PoolStage(Stage):
@@ -54,8 +60,9 @@ class PoolStage(Stage):
     ) -> None:
         super().__init__(head, intake, region)
         self._attempt = attempt
-        self._slot_size = slot_size or 1
-        self._adapts = slot_size is None
+        alone = head.line is not None  # a message may have to wait for the one before it
+        self._slot_size = 1 if alone else slot_size or 1
+        self._adapts = slot_size is None and not alone
         self._callers = head.node.concurrency
         self._ordered = head.node.ordered
         self._slots: deque[Slot] = deque()
@@ -65,12 +72,17 @@ class PoolStage(Stage):
         self._markers: deque[Barrier | PortEnd | End] = deque()
         self._behind: deque[Entry] = deque()
         self._emitting = False
+        self._rests = False
         self._idle: list[anyio.Event] = []
         self._started = 0
         self._emit = anyio.Event()
         self._free = anyio.Event()
         self._met = anyio.Event()
         self._count = 0
+
+    @property
+    def rests(self) -> bool:
+        return (self._rests and not (self._count or self._behind or self._emitting)) or self.finishing
 
     async def run(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -88,12 +100,16 @@ class PoolStage(Stage):
                 if ended:
                     work = self.region.unmet(self.name)
                 if work is None:
+                    self._rests = True
+                    self.region.quiet()
                     with anyio.move_on_after(self.pause(ended=ended)):
                         await self.intake.wait()
+                    self._rests = False
                 elif isinstance(work, Barrier | PortEnd | End):
                     self._markers.append(work)
                     self._emit.set()
                     if isinstance(work, End):
+                        self.finishing = True
                         break
                     await self._passed_on()
                 else:
@@ -107,7 +123,8 @@ class PoolStage(Stage):
 
     async def _give_all(self, tasks: TaskGroup, port: str, batch: list[Any]) -> None:
         self.head.taken += len(batch)
-        await self._fetch_state(port, batch)
+        self.head.took(port)
+        await drive(self.head.fetch_state(port, batch))
         at = 0
         while at < len(batch):
             await self._room_for_slot()
@@ -115,15 +132,12 @@ class PoolStage(Stage):
             at += len(slot.items)
             self._give(tasks, slot)
 
-    async def _fetch_state(self, port: str, items: list[Any]) -> None:
-        if self.head.memory is not None:
-            await drive(self.head.memory.fetch(self.head, port, items))
-
     async def _resume(self, tasks: TaskGroup, parked: Entry) -> None:
         """A parked message: of the head into a slot of its own, of a unit behind it directly, between two emissions."""
         if parked.unit is self.head:
+            self.head.took(parked.port)
             item = self.head.item_of(parked)
-            await self._fetch_state(parked.port, [item])
+            await drive(self.head.fetch_state(parked.port, [item]))
             await self._room_for_slot()
             self._give(tasks, Slot(parked.port, [item], parked.attempts, parked.reference))
         else:
@@ -155,8 +169,16 @@ class PoolStage(Stage):
                 self._idle.append(event)
                 await event.wait()
             slot = self._todo.popleft()
+            if not slot.again and self.head.stands_behind(slot.port, slot.items[0], slot.references[0]):
+                slot.references[0] = None  # the row is the line's now
+                slot.failed.add(0)
+                self._done(slot)
+                continue
             started = anyio.current_time()
-            results = await self._attempt(slot.port, slot.items)
+            if not self.head.is_careful:
+                results = await self._attempt(slot.port, slot.items)
+            else:
+                results = [await self._one_carefully(slot.port, item) for item in slot.items]
             if self._adapts:
                 self._adapt(anyio.current_time() - started, len(slot.items))
             for number, (item, result) in enumerate(zip(slot.items, results, strict=True)):
@@ -168,10 +190,27 @@ class PoolStage(Stage):
                     self.head.failed(slot.port, item, result, slot.attempts + 1, slot.references[number])
                     slot.references[number] = None  # the row is the failure's now
                     slot.failed.add(number)
-            slot.done = True
-            if not self._ordered:
-                self._finished.append(slot)
-            self._emit.set()
+                if slot.again and number not in slot.failed:
+                    self.head.settled(slot.port, item)
+            self._done(slot)
+
+    def _done(self, slot: Slot) -> None:
+        slot.done = True
+        if not self._ordered:
+            self._finished.append(slot)
+        self._emit.set()
+
+    async def _one_carefully(self, port: str, item: Any) -> Result:
+        try:
+            noting = self.head.noting(port, item)
+        except ProcessDiedError as error:
+            return error
+        if noting is not None:
+            await noting
+        (result,) = await self._attempt(port, [item])
+        if noting is not None:
+            await self.head.leave()
+        return result
 
     def _adapt(self, seconds: float, size: int) -> None:
         """Between a task switch for every message and a slot that holds its messages for long: 5 to 20 ms a slot."""
@@ -207,8 +246,9 @@ class PoolStage(Stage):
                 marker = self._markers[0]
                 if isinstance(marker, Barrier):
                     self._park_in_flight()
+                    reached("barrier.parked")
                     await self.meet(marker)
-                elif isinstance(marker, PortEnd):
+                elif isinstance(marker, PortEnd) and not self.goes_on_later:
                     await drive(self.head.ended(marker.port))
                 self._markers.popleft()
                 self._met.set()
@@ -240,6 +280,7 @@ class PoolStage(Stage):
         """A slot's messages leave the component: rows that stood for them in flight are completed."""
         self._count -= 1
         del self._live[slot]
+        self.resumed += slot.carried
         if self.head.parking is not None:
             for reference in slot.references:
                 if reference is not None:
@@ -252,13 +293,19 @@ class PoolStage(Stage):
         A call that returned, but whose results wait behind a slower one, has not left either.
         """
         parking = self.head.parking
+        for slot in self._live:
+            slot.carried = True
         if parking is None:
             return
         for slot in self._live:
             for number, item in enumerate(slot.items):
                 if slot.references[number] is None and number not in slot.failed:
-                    payload = item.payload if self.head.traced else item
-                    reference = parking.reference(slot.port, payload)
+                    payload, identity = parts_of(item)
                     slot.references[number] = parking.park(
-                        slot.port, payload, "processing", attempts=slot.attempts, reference=reference
+                        slot.port,
+                        payload,
+                        "processing",
+                        attempts=slot.attempts,
+                        reference=parking.reference(slot.port, payload),
+                        identity=identity,
                     )

@@ -15,8 +15,11 @@ import anyio
 from autocoder.declaration import CommitPolicy
 from autocoder.message import Barrier
 from autocoder.store.epoch import Output, Parked, Settled, SinkRows, StateChange
+from autocoder.store.failpoints import reached
 
 IN_FLIGHT: Final = 2
+IDLE_SECONDS: Final = 0.002
+"""So long nothing may happen in a region before its epoch is closed: long enough for a source that reads on at once."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Epoch:
     region: str
     done: Contribution = field(default_factory=Contribution)
     waiting: set[str] = field(default_factory=set)
+    covers: int = 0
+    """The activity of the region when its barrier started."""
 
 
 class Region:
@@ -72,19 +77,52 @@ class Region:
         self._number = 0
         self._rest = Contribution()
         self._covered = 0
+        self._committed = 0
+        self._room = anyio.Event()
+        self._has_epochs = True
         self._event = anyio.Event()
         self._due = anyio.Event()
         self.start_barrier: Callable[[Barrier], Contribution] = lambda _: Contribution()
         self.activity: Callable[[], int] = lambda: 0
+        self.rests: Callable[[], bool] = lambda: False
+        self._quiet = anyio.Event()
 
-    def begin(self, *, sources: Iterable[str], stages: Iterable[str], after: int) -> None:
-        """Who takes part, and the number of the last epoch that was committed by an earlier run."""
+    def begin(self, *, sources: Iterable[str], stages: Iterable[str], after: int, has_epochs: bool) -> None:
+        """Who takes part, the number of the last epoch that was committed by an earlier run, and whether there is anything
+        to commit before the end."""
         self._sources, self._stages, self._number = set(sources), set(stages), after
+        self._has_epochs = has_epochs
 
     def tick(self) -> None:
         """A source has read another piece: see whether the epoch is large enough."""
-        if self.activity() - self._covered >= self._policy.messages:
+        if self._has_epochs and self.activity() - self._covered >= self._policy.messages:
             self._due.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is under way than two epochs are to hold."""
+        return self._has_epochs and self.activity() - self._committed >= IN_FLIGHT * self._policy.messages
+
+    async def catch_up(self) -> None:
+        """Wait until commits have caught up with what was read: what is under way stays within memory (I11)."""
+        while self.is_behind:
+            await self._room.wait()
+
+    def quiet(self) -> None:
+        """Somebody has nothing more to do: perhaps nobody has. With an epoch on its way the next one follows anyway."""
+        if self._has_epochs and not self._epochs:
+            self._quiet.set()
+
+    async def _close_when_idle(self) -> None:
+        """Commit what was done once there is nothing else to do, instead of after `every`."""
+        while True:
+            await self._quiet.wait()
+            self._quiet = anyio.Event()
+            activity = self.activity()
+            if activity > self._covered:
+                await anyio.sleep(IDLE_SECONDS)
+                if activity == self.activity() and self.rests():
+                    self._due.set()
 
     def unmet(self, stage: str) -> Barrier | None:
         """The barrier that a stage has to meet next. For one whose inputs have all ended, which count as aligned: no barrier
@@ -112,12 +150,16 @@ class Region:
     async def run(self) -> None:
         """Close and commit epochs until every stage has ended; returns after the final commit (I7)."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._start_barriers)
+            if self._has_epochs:
+                tasks.start_soon(self._start_barriers)
+                tasks.start_soon(self._close_when_idle)
             while self._live or self._epochs:
                 while self._epochs and not self._epochs[0].waiting:
                     await self._close(self._epochs[0])
-                    self._epochs.pop(0)
+                    self._committed = self._epochs.pop(0).covers
                     self._due.set()
+                    self._room.set()
+                    self._room = anyio.Event()
                 if self._live or self._epochs:
                     self._event = anyio.Event()
                     await self._event.wait()
@@ -125,6 +167,7 @@ class Region:
         self._number += 1
         final = Epoch(self._number, self.name, self.start_barrier(Barrier(self._number)))
         final.done.add(self._rest)
+        reached("final.begin")
         await self._close(final)
         self.finished.set()
 
@@ -134,7 +177,9 @@ class Region:
 
     async def _close(self, epoch: Epoch) -> None:
         await self._commit(epoch)
+        reached("publish.due")
         await self._published(epoch)
+        reached("publish.done")
 
     async def _start_barriers(self) -> None:
         """A barrier every so many seconds or messages, as long as there is something to commit."""
@@ -146,9 +191,10 @@ class Region:
             if activity > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
                 self._covered = activity
                 self._number += 1
-                epoch = Epoch(self._number, self.name, waiting=set(self._stages))
+                epoch = Epoch(self._number, self.name, waiting=set(self._stages), covers=activity)
                 self._epochs.append(epoch)
                 epoch.done.add(self.start_barrier(Barrier(self._number)))
+                reached("barrier.started")
                 epoch.done.add(self._rest)
                 self._rest = Contribution()
                 self._event.set()

@@ -16,7 +16,8 @@ from typing import Final, Protocol
 
 import anyio
 
-from autocoder.component import Source
+from autocoder.component import Sink, Source
+from autocoder.contract import OUT
 from autocoder.errors import AutocoderError, PipelineError
 from autocoder.graph import Edge, Graph, Node
 from autocoder.graph import Region as RegionPlan
@@ -33,7 +34,8 @@ from autocoder.runtime.region import Contribution, Epoch, Region
 from autocoder.runtime.sink_unit import SinkUnit
 from autocoder.runtime.source_stage import SourceStage
 from autocoder.runtime.stage import PlainStage, Stage
-from autocoder.runtime.unit import CHUNK, Unit, Worker
+from autocoder.runtime.unit import CHUNK, Unit
+from autocoder.runtime.worker import Worker
 from autocoder.summary import ComponentSummary, RunSummary
 
 logger: Final = logging.getLogger("autocoder.pipeline")
@@ -67,6 +69,9 @@ class Task(Protocol):
 
 class Keeper(Protocol):
     """What makes a run durable, or does not: asked at build, start, commit and publication."""
+
+    keeps: bool
+    """Whether there is something to commit at every epoch."""
 
     def join(self, parts: Parts, edge: Edge) -> None:
         """Make the two ends of a durable channel."""
@@ -122,7 +127,7 @@ class Run:
         for inlet in self._parts.inlets:
             inlet.drain()
         for stage in self._parts.stages:
-            stage.intake.wake()
+            stage.drain()
 
     async def __call__(self) -> RunSummary:
         """Run to the end of input or a drain; raises what stopped the pipeline."""
@@ -207,12 +212,21 @@ class Run:
         stages = [
             self._stage(each, region) for each, head in zip(plan.stages, heads, strict=True) if head.kind != "source"
         ]
+        for stage in stages:
+            for source in sources:
+                for _, channel in parts.arriving[stage.name]:
+                    if isinstance(stage, PlainStage) and channel in source.unit.channels[OUT]:
+                        source.feeds(channel, stage)
+        for stage in stages:
+            stage.inlets = [each for each in inlets if each.component == stage.name]
         region.start_barrier = _starter([*sources, *inlets])
         region.activity = _activity(sources, inlets, stages)
+        region.rests = lambda: all(each.rests for each in stages) and all(each.rests for each in inlets)
         region.begin(
             sources=[*(each.name for each in sources), *(each.name for each in inlets)],
             stages=[each.name for each in stages],
             after=self._keeper.last_epoch(plan.name),
+            has_epochs=self._keeper.keeps or any(_waits_for_commits(parts.units[each]) for each in plan.components),
         )
         parts.sources.extend(sources)
         parts.stages.extend(stages)
@@ -306,6 +320,13 @@ class Run:
         return failed
 
 
+def _waits_for_commits(unit: Unit) -> bool:
+    """Whether a component has something to do at a barrier or after a commit, also in a run of which nothing is kept."""
+    if isinstance(unit.component, Sink):
+        return unit.node.contract.transactional or is_overridden(type(unit.component), Sink, "flush")
+    return unit.node.kind == "source" and is_overridden(type(unit.component), Source, "committed")
+
+
 def _channel(edge: Edge) -> Channel:
     options = edge.options
     by = ranking(options.key) if options.order == "priority" and options.key else None
@@ -329,7 +350,7 @@ def _activity(sources: list[SourceStage], inlets: list[Inlet], stages: list[Stag
 
     def activity() -> int:
         read = sum(each.unit.given + each.unit.dead_letters for each in sources) + sum(each.given for each in inlets)
-        return read + sum(each.resumed for each in stages)
+        return read + sum(each.resumed for each in stages) + sum(each.resumed for each in sources)
 
     return activity
 

@@ -13,9 +13,10 @@ from autocoder.errors import UnreachableError
 from autocoder.graph import Node
 from autocoder.handler import is_overridden
 from autocoder.message import Barrier
+from autocoder.runtime.careful import ProcessDiedError
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
-from autocoder.runtime.parking import Entry
-from autocoder.runtime.unit import Flow, Unit
+from autocoder.runtime.parking import Entry, Finder
+from autocoder.runtime.unit import Flow, Unit, parts_of
 from autocoder.statement import Statement
 from autocoder.store.epoch import Parked, SinkRows
 from autocoder.tracing import idempotency_key
@@ -26,29 +27,54 @@ class SinkUnit(Unit):
 
     def __init__(self, node: Node, failures: Failures, *, traced: bool) -> None:
         super().__init__(node, failures, traced=traced)
-        self._rows: list[tuple[list[Any], list[Statement]]] = []
+        self._written: list[_Written] = []
+        # Its statements may depend on what came before, so each message has its own from the beginning: to find the one that
+        # the database refuses, they must not be made again.
+        self._one_by_one = bool(self.cells) and node.contract.transactional
         self._wants_flush = is_overridden(type(node.component), Sink, "flush")
         self._wrote = False
 
     def flow(self, port: str, batch: list[Any]) -> Flow:
         self.taken += len(batch)
-        self._wrote = True
-        error = yield from self._attempt(batch)
-        if error is not None:
-            yield from self._recover(port, batch, error)
+        if self.line is not None:
+            batch = [item for item in batch if not self.stands_behind(port, item)]
+            if not batch:
+                return
+        for part in [[item] for item in batch] if self._one_by_one or self.is_careful else [batch]:
+            error = yield from self._attempt(part)
+            if error is not None:
+                yield from self._recover(port, part, error)
 
-    def _attempt(self, batch: list[Any]) -> Any:
+    def _attempt(self, batch: list[Any], entry: Entry | None = None) -> Any:
         """Write a batch; returns what it raised instead of raising, so that the policy may judge."""
+        try:
+            noting = self.noting(self.only_port, batch[0])
+        except ProcessDiedError as died:
+            return died
+        if noting is None:
+            return (yield from self._write(batch, entry))
+        yield noting
+        error = yield from self._write(batch, entry)
+        yield self.leave()
+        return error
+
+    def _keys(self, batch: list[Any]) -> list[str]:
+        pipeline, sink = self.failures.pipeline, self.node.name
+        return [idempotency_key(pipeline, sink, item.key) for item in batch]
+
+    def _write(self, batch: list[Any], entry: Entry | None) -> Any:
         contract = self.node.contract
+        self._wrote = True
         for cell in self.cells:
             cell.begin("")
         try:
             payloads = [item.payload for item in batch] if self.traced else batch
             if contract.transactional:
-                self._rows.append((payloads, list(self.component.statements(payloads))))
+                statements = list(self.component.statements(payloads))
+                self._written.append(_Written(self, batch, payloads, statements, entry))
                 return None
             if contract.wants_keys:
-                written = self.component.write(payloads, [idempotency_key(item.key) for item in batch])
+                written = self.component.write(payloads, self._keys(batch))
             else:
                 written = self.component.write(payloads)
             if inspect.isawaitable(written):
@@ -74,6 +100,8 @@ class SinkUnit(Unit):
             ) from error
         if self.parking is not None:
             for item in batch if len(batch) > 1 else ():
+                if self.stands_behind(port, item):
+                    continue
                 refused = yield from self._attempt([item])
                 if refused is not None:
                     self.failed(port, item, refused, 1)
@@ -111,35 +139,79 @@ class SinkUnit(Unit):
 
     def resume(self, entry: Entry) -> Flow:
         item = self.item_of(entry)
-        error = yield from self._attempt([item])
+        error = yield from self._attempt([item], entry)
         if error is not None:
             self.failed(entry.port, item, error, entry.attempts + 1, entry.reference)
         elif self.parking is not None:
             self.parking.done(entry.reference, entry.port)
+            self.settled(entry.port, item)
 
     def take_rows(self) -> list[SinkRows]:
         """The statements since the last barrier with the messages they stand for, for the epoch that closes here."""
-        rows, self._rows = self._rows, []
-        return [
-            SinkRows(self.node.name, payloads, statements, self._single, self._refused) for payloads, statements in rows
-        ]
+        written, self._written = self._written, []
+        finder = None if self.parking is None else self.parking.finder(self.only_port)
+        return [each.rows(finder) for each in written]
 
-    def _single(self, payload: Any) -> list[Statement]:
-        return list(self.component.statements([payload]))
+    def refused(self, item: Any, entry: Entry | None, find: Finder | None, kind: str, said: str) -> Parked | None:
+        """The database refused this one message: what its policy makes of it, as a row of the same transaction.
 
-    def _refused(self, payload: Any, kind: str, said: str) -> Parked:
-        """The database refused this one message: what its policy makes of it, as a row of the same transaction."""
+        Its row is the one that it has (of the durable channel, or where it was parked before), or else a new one.
+        """
         error = RefusedRowError(said, kind)
-        if self.parking is None:
+        payload, identity = parts_of(item)
+        if self.parking is None or find is None:
             raise self.failures.stopped(self.node, self.only_port, payload, error, hook="write")
-        if self.failures.settle(self.node, self.only_port, payload, error, 1) == "drop":
+        attempts = 1 if entry is None else entry.attempts + 1
+        if self.failures.settle(self.node, self.only_port, payload, error, attempts) == "drop":
             self.dropped += 1
-            reference = self.parking.park(self.only_port, payload, "failed", error=error)
-            self.parking.done(reference, self.only_port)
-            return Parked(reference, self.node.name, self.only_port, "completed")
+            return None
         self.dead_letters += 1
-        self.parking.park(self.only_port, payload, "dead_letter", attempts=1, error=error)
-        return self.parking.take_last()
+        return self.parking.row(
+            self.only_port,
+            payload,
+            "dead_letter",
+            attempts=attempts,
+            error=error,
+            reference=find(payload) if entry is None else entry.reference,
+            identity=identity,
+        )
+
+
+class _Written:
+    """A batch whose statements wait for the commit.
+
+    What has to be found out about a single message when the database refuses the batch is found out once: a commit that is
+    repeated, because the store was in trouble, gets the same answers.
+    """
+
+    def __init__(
+        self, unit: SinkUnit, items: list[Any], payloads: list[Any], statements: list[Statement], entry: Entry | None
+    ) -> None:
+        self._unit = unit
+        self._items = items
+        self._payloads = payloads
+        self._statements = statements
+        self._entry = entry
+        self._find: Finder | None = None
+        self._singles: dict[int, list[Statement]] = {}
+        self._parked: dict[int, Parked | None] = {}
+
+    def rows(self, find: Finder | None) -> SinkRows:
+        """As the epoch takes it; `find` looks among the messages of the epoch that closes here."""
+        self._find = find
+        return SinkRows(self._unit.node.name, len(self._items), self._statements, self._single, self._refused)
+
+    def _single(self, number: int) -> list[Statement]:
+        if len(self._items) == 1:
+            return self._statements
+        if number not in self._singles:
+            self._singles[number] = list(self._unit.component.statements([self._payloads[number]]))
+        return self._singles[number]
+
+    def _refused(self, number: int, kind: str, said: str) -> Parked | None:
+        if number not in self._parked:
+            self._parked[number] = self._unit.refused(self._items[number], self._entry, self._find, kind, said)
+        return self._parked[number]
 
 
 class RefusedRowError(ValueError):

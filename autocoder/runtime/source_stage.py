@@ -6,9 +6,11 @@ what was put before it is covered by the position that goes with it (I6).
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, Final
+from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
@@ -16,11 +18,16 @@ import anyio.to_thread
 
 from autocoder.contract import OUT
 from autocoder.message import END, Barrier, Batch, Traced
+from autocoder.runtime.channel import Channel
 from autocoder.runtime.failures import NO_PAYLOAD
 from autocoder.runtime.outlet import Outlet
 from autocoder.runtime.region import Contribution, Region
+from autocoder.runtime.stage import PlainStage
 from autocoder.runtime.unit import CHUNK, Unit
+from autocoder.store.failpoints import reached
 from autocoder.tracing import origin_key
+
+SLICE: Final = 0.005
 
 
 class SourceStage:
@@ -30,13 +37,29 @@ class SourceStage:
         self.unit = unit
         self.name = unit.node.name
         self.region = region
+        self.finishing = False
+        self.resumed = 0
+        """Pieces of input that were rejected in an earlier run, and mended since."""
         self.position: Any = None
         self._saved: Any = None
         self._pipeline = pipeline
         self._reading = anyio.CancelScope()
         self._since_pause = 0
+        self._pause_at = 0.0
         self._traced = unit.traced
+        # Payloads are numbered behind a position that does not move. What cannot be read again has no other identity than
+        # that it was read by this run.
+        self._numbered_from: Any = None
+        self._number = 0
+        self._run = "" if unit.component.replayable else f"/{uuid4().hex}"
+        self._alone = all(isinstance(each, Outlet) for each in unit.channels[OUT])
         self._channels = unit.channels[OUT]
+        self._followers: list[tuple[Channel, PlainStage]] = []
+
+    def feeds(self, channel: Channel, stage: PlainStage) -> None:
+        """The stage behind a channel; as long as this source never waits, it does the work of that stage in between."""
+        if self.unit.node.run_in == "loop":
+            self._followers.append((channel, stage))
 
     def drain(self) -> None:
         """Read no more; what was read goes its way."""
@@ -76,6 +99,8 @@ class SourceStage:
             if getattr(error, "component", None) is not None:
                 raise
             raise self.unit.failures.stopped(self.unit.node, OUT, NO_PAYLOAD, error, hook="read") from error
+        reached("source.ended")
+        self.finishing = True
         self.region.ended(self.name, self._contribution())
         for channel in self.unit.leaving():
             channel.mark(END)
@@ -114,24 +139,40 @@ class SourceStage:
         self.position = batch.resume
         self.unit.given += count
         self._since_pause += count + 1
-        return pause or self._since_pause >= CHUNK
+        if self._alone:
+            self.region.quiet()
+        return (pause or self._since_pause >= CHUNK) and self._is_to_pause(count)
+
+    def _is_to_pause(self, count: int) -> bool:
+        """Whether a channel stays full or the others have waited long enough.
+
+        Where a channel holds more than the `count` messages just put, this source has read twice without waiting, so
+        nothing is lost by working off the channel here. A source that waits reads on while its messages are processed.
+        """
+        self._since_pause = 0
+        self.region.tick()
+        for channel, stage in self._followers:
+            if channel.size > count:
+                stage.help()
+        is_held_up = self.region.is_behind or any(channel.full for channel in self._channels)
+        return is_held_up or time.monotonic() >= self._pause_at
 
     def _examined(self, batch: Batch[Any]) -> Sequence[Any]:
         for rejected in batch.rejected:
             self.unit.settle(OUT, rejected, rejected.error, 1)
         if not self._traced:
             return batch.payloads
-        origin = origin_key(self._pipeline, self.name, self.position)
-        return [Traced(f"{origin}:{number}", payload) for number, payload in enumerate(batch.payloads)]
+        if self.position != self._numbered_from:
+            self._numbered_from, self._number = self.position, 0
+        origin = origin_key(self._pipeline, self.name, self.position) + self._run
+        first = self._number
+        self._number += len(batch.payloads)
+        return [Traced(f"{origin}:{number}", payload) for number, payload in enumerate(batch.payloads, first)]
 
     async def _pause(self) -> None:
         """Wait for room, or let the others run for once: a source that never waits must not starve them."""
-        self._since_pause = 0
-        self.region.tick()
-        waited = False
+        await anyio.lowlevel.checkpoint()
         for channel in self._channels:
-            if channel.full:
-                await channel.room()
-                waited = True
-        if not waited:
-            await anyio.lowlevel.checkpoint()
+            await channel.room()
+        await self.region.catch_up()
+        self._pause_at = time.monotonic() + SLICE

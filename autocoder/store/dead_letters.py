@@ -16,9 +16,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from autocoder.database import Database
-from autocoder.expression import Expression, ExpressionError
+from autocoder.expression import Condition, ExpressionError
+from autocoder.store.columns import now
+from autocoder.store.failpoints import reached
 from autocoder.store.identity import message_id, seq_in
-from autocoder.store.store import now
+from autocoder.store.patience import patiently
 from autocoder.store.tables import port_messages
 
 PAGE: Final = 500
@@ -94,7 +96,7 @@ class Selection:
     error_types: tuple[str, ...] = ()
     older_than: float | None = None
     newer_than: float | None = None
-    where: Expression | None = None
+    where: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,20 +247,26 @@ class DeadLetters:
         return bool(await self._change([letter], lambda _: changed))
 
     async def _change(self, letters: Iterable[Letter], values: Callable[[Letter], dict[str, Any]]) -> list[Letter]:
-        table = port_messages.c
-        changed: list[Letter] = []
-        async with self._database.transaction() as connection:
-            for letter in letters:
-                unchanged = sa.and_(
-                    table.seq == letter.seq,
-                    table.status == "dead_letter",
-                    table.replayed == letter.replayed,
-                    sa.cast(table.message_metadata, sa.Text).is_not_distinct_from(sa.cast(letter.notes, sa.Text)),
-                )
-                done = await connection.execute(sa.update(port_messages).where(unchanged).values(values(letter)))
-                if done.rowcount:
-                    changed.append(letter)
-        return changed
+        table, meant = port_messages.c, list(letters)
+
+        async def attempt() -> list[Letter]:
+            changed: list[Letter] = []
+            async with self._database.transaction() as connection:
+                for letter in meant:
+                    unchanged = sa.and_(
+                        table.seq == letter.seq,
+                        table.status == "dead_letter",
+                        table.replayed == letter.replayed,
+                        sa.cast(table.message_metadata, sa.Text).is_not_distinct_from(sa.cast(letter.notes, sa.Text)),
+                    )
+                    done = await connection.execute(sa.update(port_messages).where(unchanged).values(values(letter)))
+                    if done.rowcount:
+                        changed.append(letter)
+                reached("replay.changed")
+            return changed
+
+        attempts = self._database.options.retry_attempts
+        return await patiently(self._database, "change dead letters", attempt, attempts=attempts)
 
 
 _FAILED_AT: Final = sa.func.coalesce(port_messages.c.processed_at, port_messages.c.created_at)
@@ -319,7 +327,7 @@ def _selected(query: sa.Select[Any], selection: Selection, moment: datetime) -> 
     return query
 
 
-def _meets(letter: Letter, where: Expression | None, moment: datetime, unjudged: Unjudged | None) -> bool:
+def _meets(letter: Letter, where: Condition | None, moment: datetime, unjudged: Unjudged | None) -> bool:
     if where is None:
         return True
     try:

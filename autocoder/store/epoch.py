@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from autocoder.statement import Statement
 
 Status = Literal["pending", "processing", "completed", "failed", "dead_letter"]
 Reference = int | str
+RUNTIME_STATE: Final = ""
+"""The name of the state that the runtime itself keeps of a component; no state of a component is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Parked:
     """A message that entered a component and did not leave it: its row, as it stands at the end of the epoch.
 
     `reference` is the seq of an existing row, or the handle of one that this run made. `data` is None where the payload
-    cannot be kept; `details` then describes it. Status `completed` means it has left after all.
+    cannot be kept; `details` then describes it. `identity` is what idempotency keys are made of, None where that is the row
+    itself. Status `completed` means it has left after all.
     """
 
     reference: Reference
@@ -46,6 +49,7 @@ class Parked:
     port: str
     status: Status
     data: str | None = None
+    identity: str | None = None
     attempts: int = 0
     max_attempts: int = 1
     next_retry_at: datetime | None = None
@@ -66,17 +70,17 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class SinkRows:
-    """The statements of one batch of a database sink, with the messages they stand for.
+    """The statements of one batch of a database sink, which stand for so many messages.
 
-    `single(message)` gives the statements of one message alone, to find the one that the database refuses; `refused` makes
-    of it the row that parks it.
+    `single(n)` gives the statements of the nth message alone, to find the one that the database refuses; `refused(n, type,
+    text)` makes of it the row that parks it (None: it is dropped). Both give the same again when a commit is repeated.
     """
 
     component: str
-    messages: Sequence[Any]
+    size: int
     statements: Sequence[Statement]
-    single: Any
-    refused: Any
+    single: Callable[[int], Sequence[Statement]]
+    refused: Callable[[int, str, str], Parked | None]
 
 
 @dataclass(slots=True)

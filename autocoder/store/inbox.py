@@ -8,8 +8,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from autocoder.database import Database
+from autocoder.store.columns import now
+from autocoder.store.failpoints import reached
 from autocoder.store.identity import message_id
-from autocoder.store.store import now
+from autocoder.store.patience import patiently
 from autocoder.store.tables import port_messages, regions
 
 OUTSIDE = ""
@@ -36,7 +39,23 @@ async def insert_messages(
     ]
     insert = sa.insert(port_messages).returning(port_messages.c.seq, sort_by_parameter_order=True)
     seqs = (await connection.execute(insert, rows)).scalars()
+    reached("inbox.inserted")
     return [message_id(seq, pipeline, component, port, moment) for seq in seqs]
+
+
+async def store_messages(
+    database: Database, pipeline: str, component: str, port: str, messages: Sequence[str]
+) -> list[UUID]:
+    """The same in a transaction of its own, tried as often as the database's options say while that is in trouble.
+
+    Raises UnreachableError where it failed, or where nobody knows whether it did: nothing is stored twice.
+    """
+
+    async def attempt() -> list[UUID]:
+        async with database.transaction() as connection:
+            return await insert_messages(connection, pipeline, component, port, messages)
+
+    return await patiently(database, "take messages", attempt, attempts=database.options.retry_attempts)
 
 
 async def known_pipelines(connection: AsyncConnection) -> list[str]:

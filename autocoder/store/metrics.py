@@ -17,18 +17,20 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder.database import Database, database_said
-from autocoder.store.store import now
-from autocoder.store.tables import component_metrics, port_metrics, system_health
+from autocoder.database import Database
+from autocoder.database_faults import database_said
+from autocoder.store.columns import now
+from autocoder.store.tables import component_metrics, port_messages, port_metrics, system_health
 
 logger: Final = logging.getLogger("autocoder.store")
 FLUSH_SECONDS: Final = 5.0
@@ -40,7 +42,10 @@ HALF: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ComponentReading:
-    """The counters of a component since its run began, in messages."""
+    """The counters of a component since its run began, in messages.
+
+    `held_seconds` is for how long the messages of a key have waited for one that is tried again, where they wait longest.
+    """
 
     name: str
     taken: int
@@ -48,11 +53,15 @@ class ComponentReading:
     dropped: int
     dead_letters: int
     retried: int
+    held_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PortReading:
-    """A channel at an input port: its counters since the run began, what waits in it, and how much has room."""
+    """A channel at an input port: its counters since the run began, what waits in it, and how much has room.
+
+    The recorder finds out how old the first message of a `durable` one is.
+    """
 
     component: str
     port: str
@@ -60,6 +69,7 @@ class PortReading:
     dropped: int
     waiting: int
     capacity: int
+    durable: bool = False
     oldest_age_ms: float | None = None
 
     @property
@@ -67,15 +77,28 @@ class PortReading:
         return self.waiting / self.capacity if self.capacity else 0.0
 
 
+# With a literal: SQLite uses a partial index only where a query has its very words.
+IS_WAITING: Final = sa.and_(port_messages.c.status == sa.literal_column("'pending'"), ~port_messages.c.parked)
+Still = Callable[[AsyncConnection], Awaitable[bool]]
+
+
+async def _always(_: AsyncConnection) -> bool:
+    return True
+
+
 COUNTERS: Final = ("taken", "given", "dropped", "dead_letters", "retried")
 
 
 class Recorder:
-    """Keeps the readings of one run between two flushes; `run` names the run in the metadata of its metrics."""
+    """Keeps the readings of one run between two flushes; `run` names the run in the metadata of its metrics.
 
-    def __init__(self, database: Database, pipeline: str, run: str) -> None:
+    `still` says, in the transaction that writes, whether the run owns its pipeline: one that was superseded writes nothing.
+    """
+
+    def __init__(self, database: Database, pipeline: str, run: str, still: Still = _always) -> None:
         self._database = database
         self._pipeline = pipeline
+        self._still = still
         self._metadata = json.dumps({"run": run})
         self._last: dict[str, ComponentReading] = {}
         self._ports: dict[tuple[str, str], PortReading] = {}
@@ -93,10 +116,13 @@ class Recorder:
         """Write what changed since the last flush; a store that fails is logged, and the next flush makes up for it."""
         moment = now()
         metrics = [row for each in components for row in self._component_rows(each, moment)]
-        channels = [self._port_row(each, moment) for each in ports if self._is_news(each)]
         health = [self._health_row(each, moment) for each in components]
         try:
             async with self._database.transaction() as connection:
+                if not await self._still(connection):
+                    return
+                ports = [await self._aged(connection, each, moment) for each in ports]
+                channels = [self._port_row(each, moment) for each in ports if self._is_news(each)]
                 if metrics:
                     await connection.execute(sa.insert(component_metrics), metrics)
                 if channels:
@@ -129,6 +155,22 @@ class Recorder:
             if getattr(reading, counter) != (getattr(last, counter) if last is not None else 0)
         ]
 
+    async def _aged(self, connection: AsyncConnection, reading: PortReading, moment: datetime) -> PortReading:
+        """The reading with the age of the first message that waits; unchanged where none does."""
+        if not reading.durable:
+            return reading
+        table = port_messages.c
+        query = sa.select(table.created_at).where(
+            table.pipeline == self._pipeline,
+            table.target_component == reading.component,
+            table.port_name == reading.port,
+            IS_WAITING,
+        )
+        first = (await connection.execute(query.order_by(table.seq).limit(1))).scalar_one_or_none()
+        if first is None:
+            return reading
+        return replace(reading, oldest_age_ms=max(0.0, (moment - first) / timedelta(milliseconds=1)))
+
     def _is_news(self, reading: PortReading) -> bool:
         last = self._ports.get((reading.component, reading.port))
         return last != reading if last is not None else bool(reading.received or reading.waiting or reading.dropped)
@@ -160,6 +202,7 @@ class Recorder:
             "dead_letters": dead,
             "retried": retried,
             "dead_letter_rate": round(dead / taken, 6) if taken else None,
+            "held_seconds": round(reading.held_seconds, 3),
             "store_failures": self._failures,
         }
         return {

@@ -24,11 +24,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.database import Database
 from autocoder.errors import UnreachableError
+from autocoder.store.committing import LeaseLost
 from autocoder.store.failpoints import reached
-from autocoder.store.store import LeaseLost
+from autocoder.store.patience import patiently
 from autocoder.store.tables import regions
 
-LEASE_SECONDS: Final = 15.0
 RENEWALS: Final = 3
 WAIT_SECONDS: Final = 0.25
 
@@ -41,20 +41,37 @@ class Ownership:
     """The lease of one pipeline: the token of each of its regions."""
 
     def __init__(
-        self, database: Database, pipeline: str, tokens: dict[str, int], epochs: dict[str, int], unclean: int
+        self,
+        database: Database,
+        pipeline: str,
+        lock: _FileLock | _AdvisoryLock,
+        tokens: dict[str, int],
+        epochs: dict[str, int],
+        unclean: dict[str, int],
     ) -> None:
         self.tokens = tokens
         self.epochs = epochs
         self.unclean_starts = unclean
         self._database = database
         self._pipeline = pipeline
+        self._lock = lock
+
+    async def holds(self, connection: AsyncConnection) -> bool:
+        """Whether it is still the one that owns the pipeline, as the transaction of `connection` sees it."""
+        query = sa.select(sa.func.count()).where(
+            regions.c.pipeline == self._pipeline,
+            sa.tuple_(regions.c.region, regions.c.token).in_(list(self.tokens.items())),
+        )
+        return bool((await connection.execute(query)).scalar_one() == len(self.tokens))
 
     async def keep(self) -> None:
         """Renew the lease until cancelled; raises LeaseLost when somebody else has taken over."""
         while True:
-            await anyio.sleep(LEASE_SECONDS / RENEWALS)
+            await anyio.sleep(self._database.options.lease / RENEWALS)
             reached("lease.renew")
             try:
+                # Again: a server that restarts forgets it, and one that took over from a frozen owner has not got it yet.
+                await self._lock.take()
                 async with self._database.transaction() as connection:
                     kept = await connection.execute(
                         sa.update(regions)
@@ -66,6 +83,7 @@ class Ownership:
                     )
             except (DBAPIError, OSError):
                 continue  # the store is in trouble: commits wait for it, too, and the fence judges in the end
+            reached("lease.renewed")
             if kept.rowcount != len(self.tokens):
                 raise LeaseLost(f"pipeline {self._pipeline!r}: another instance has taken over; this one stops")
 
@@ -89,9 +107,14 @@ async def owning(
     async with AsyncExitStack() as stack:
         lock = await stack.enter_async_context(_lock(database, pipeline))
         owner = f"{socket.gethostname()}:{os.getpid()}"
+        wanted = list(names)
+
+        async def attempt() -> Ownership | str:
+            return await _take(database, pipeline, wanted, owner, lock, admit)
+
         while True:
-            locked = await lock.take()
-            taken = await _take(database, pipeline, list(names), owner, locked=locked, admit=admit)
+            attempts = None if wait else database.options.retry_attempts
+            taken = await patiently(database, "lease the pipeline", attempt, attempts=attempts)
             if isinstance(taken, Ownership):
                 break
             if not wait:
@@ -147,14 +170,22 @@ async def _held(
 
 
 async def _take(
-    database: Database, pipeline: str, names: list[str], owner: str, *, locked: bool, admit: Admission
+    database: Database,
+    pipeline: str,
+    names: list[str],
+    owner: str,
+    lock: _FileLock | _AdvisoryLock,
+    admit: Admission,
 ) -> Ownership | str:
     """Raise the tokens of all regions, or say who owns them."""
     table = regions.c
+    locked = await lock.take()
     async with database.transaction() as connection:
-        for name in names:
-            await connection.execute(_if_absent(database, pipeline, name))
         rows, other = await _held(connection, database, pipeline, locked=locked)
+        if other is None:
+            for name in names:
+                await connection.execute(_if_absent(database, pipeline, name))
+            rows, other = await _held(connection, database, pipeline, locked=locked)  # another may have been first
         if other is not None:
             return other
         mine = sa.and_(table.pipeline == pipeline, table.region.in_(names))
@@ -174,12 +205,14 @@ async def _take(
             .values(token=table.token + 1, owner=None, expires_at=None)
         )
         await admit(connection)
+        reached("lease.taking")
     return Ownership(
         database,
         pipeline,
+        lock,
         {row.region: row.token + 1 for row in rows if row.region in names},
         {row.region: row.epoch for row in rows if row.region in names},
-        max((row.unclean_starts for row in rows if row.region in names), default=0),
+        {row.region: row.unclean_starts for row in rows if row.region in names},
     )
 
 
@@ -192,8 +225,9 @@ async def _give_back(database: Database, pipeline: str, ownership: Ownership) ->
                     regions.c.pipeline == pipeline,
                     sa.tuple_(regions.c.region, regions.c.token).in_(list(ownership.tokens.items())),
                 )
-                .values(owner=None, expires_at=None)
+                .values(owner=None, expires_at=None, unclean_starts=0)
             )
+            reached("lease.returning")
     except (DBAPIError, OSError):
         return  # it expires by itself
 
@@ -214,11 +248,12 @@ def _clock(database: Database) -> Any:
 
 def _from_now(database: Database) -> Any:
     """The moment at which a lease renewed now runs out."""
+    lease = database.options.lease
     if database.is_sqlite:
         return sa.literal_column(
-            f"CAST((julianday('now') - 2440587.5) * 86400000000 + {int(LEASE_SECONDS * 1_000_000)} AS INTEGER)"
+            f"CAST((julianday('now') - 2440587.5) * 86400000000 + {round(lease * 1_000_000)} AS INTEGER)"
         )
-    return sa.literal_column(f"clock_timestamp() + interval '{LEASE_SECONDS} seconds'")
+    return sa.literal_column(f"clock_timestamp() + interval '{lease:f} seconds'")
 
 
 class _FileLock:
@@ -239,35 +274,45 @@ class _FileLock:
 
 
 class _AdvisoryLock:
-    """A session's advisory lock; the server frees it with the connection."""
+    """An advisory lock of a session of its own; the server frees it with the session."""
 
-    def __init__(self, connection: AsyncConnection, key: int) -> None:
-        self._connection = connection
+    def __init__(self, database: Database, key: int) -> None:
+        self._database = database
         self._key = key
+        self._session = AsyncExitStack()
+        self._connection: AsyncConnection | None = None
         self._held = False
 
     async def take(self) -> bool:
-        if not self._held:
-            found = await self._connection.execute(sa.select(sa.func.pg_try_advisory_lock(self._key)))
-            self._held = bool(found.scalar_one())
+        """Whether it is held; where the session was lost it is taken again, if nobody was faster."""
+        try:
+            if self._connection is None:
+                self._connection = await self._session.enter_async_context(self._database.session())
+            query = sa.true() if self._held else sa.func.pg_try_advisory_lock(self._key)
+            self._held = bool((await self._connection.execute(sa.select(query))).scalar_one())
             await self._connection.commit()
+        except BaseException:
+            await self.close()
+            raise
         return self._held
+
+    async def close(self) -> None:
+        self._held, self._connection = False, None
+        await self._session.aclose()
 
 
 @asynccontextmanager
 async def _lock(database: Database, pipeline: str) -> AsyncIterator[_FileLock | _AdvisoryLock]:
     digest = hashlib.sha256(pipeline.encode()).digest()
     if database.path is not None:
-        lock = _FileLock(Path(f"{database.path}.{digest.hex()[:12]}.lock"))
+        file = _FileLock(Path(f"{database.path}.{digest.hex()[:12]}.lock"))
         try:
-            yield lock
+            yield file
         finally:
-            lock.close()
+            file.close()
         return
-    connection = await database.engine.connect()
+    advisory = _AdvisoryLock(database, int.from_bytes(digest[:8], "big", signed=True))
     try:
-        yield _AdvisoryLock(connection, int.from_bytes(digest[:8], "big", signed=True))
+        yield advisory
     finally:
-        with anyio.CancelScope(shield=True):
-            await connection.invalidate()
-            await connection.close()
+        await advisory.close()

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from autocoder.database import Database
 from autocoder.database_options import DatabaseOptions
+from autocoder.store.columns import now
 from autocoder.store.failpoints import reached
-from autocoder.store.store import now
 from autocoder.store.tables import (
     checkpoints,
     component_metrics,
@@ -60,10 +60,10 @@ async def clean_up(
         port_messages.c.status == sa.literal_column("'completed'"),
         port_messages.c.completed_at < _before(moment, retention.messages),
     )
-    counts = {"port_messages": await _clear(database, port_messages, port_messages.c.seq, completed, dry_run)}
+    counts = {"port_messages": await _clear(database, port_messages.c.completed_at, completed, dry_run)}
     for table in (component_metrics, port_metrics):
         old = table.c.timestamp < _before(moment, retention.metrics)
-        counts[table.name] = await _clear(database, table, table.c.id, old, dry_run)
+        counts[table.name] = await _clear(database, table.c.timestamp, old, dry_run)
     counts["checkpoints"] = await _clear_checkpoints(database, retention.checkpoints, moment, dry_run)
     return counts
 
@@ -72,13 +72,16 @@ def _before(moment: datetime, seconds: float) -> datetime:
     return moment - timedelta(seconds=seconds)
 
 
-async def _clear(database: Database, table: sa.Table, key: sa.Column[Any], old: Any, dry_run: bool) -> int:
+async def _clear(database: Database, time: sa.Column[Any], old: Any, dry_run: bool) -> int:
+    """Delete the rows that are `old`, the oldest first: by their time, which has an index, there is nothing to search."""
+    table = time.table
+    (key,) = table.primary_key
     if dry_run:
         async with database.reading() as connection:
             query = sa.select(sa.func.count()).select_from(table).where(old)
             return int((await connection.execute(query)).scalar_one())
     deleted = 0
-    chosen = sa.select(key).where(old).order_by(key).limit(BATCH).with_for_update(skip_locked=True)
+    chosen = sa.select(key).where(old).order_by(time).limit(BATCH).with_for_update(skip_locked=True)
     while True:
         async with database.transaction() as connection:
             found = await connection.execute(sa.delete(table).where(key.in_(chosen)))

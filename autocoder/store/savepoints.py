@@ -24,7 +24,7 @@ pipeline. What it does with everything else:
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -34,10 +34,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.database import Database
 from autocoder.errors import UsageError, did_you_mean
+from autocoder.store.columns import now
+from autocoder.store.epoch import RUNTIME_STATE
 from autocoder.store.failpoints import reached
 from autocoder.store.fingerprints import read_fingerprint, write_fingerprint
 from autocoder.store.ownership import undisturbed
-from autocoder.store.store import now
+from autocoder.store.saved_messages import OPEN, copy_messages, restore_messages, saved_pages
 from autocoder.store.tables import (
     checkpoints,
     component_state,
@@ -49,8 +51,6 @@ from autocoder.store.tables import (
 
 HEADER: Final = ""
 """The component under which a savepoint itself is a row of `checkpoints`; no component has this name."""
-OPEN: Final = ("pending", "processing", "failed")
-CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ class Savepoints:
     async def _values(self, connection: AsyncConnection, name: str) -> dict[tuple[str, str], int]:
         table = savepoint_state if name else component_state
         kinds = (table.c.component_name, table.c.state_name)
-        query = sa.select(*kinds, sa.func.count()).where(table.c.pipeline == self._pipeline).group_by(*kinds)
+        mine = (table.c.pipeline == self._pipeline, table.c.state_name != RUNTIME_STATE)
+        query = sa.select(*kinds, sa.func.count()).where(*mine).group_by(*kinds)
         if name:
             query = query.where(table.c.checkpoint_name == name)
         return {(component, state): number for component, state, number in await connection.execute(query)}
@@ -131,7 +132,7 @@ class Savepoints:
             query = sa.select(*kinds, sa.func.count()).where(table.pipeline == self._pipeline, table.status.in_(OPEN))
             rows = await connection.execute(query.group_by(*kinds))
             return {(component, port): number for component, port, number in rows}
-        async for page in _saved_pages(connection, self._pipeline, name):
+        async for page in saved_pages(connection, self._pipeline, name):
             for row in page:
                 if row["status"] in OPEN:
                     key = (row["target_component"], row["port_name"])
@@ -153,7 +154,7 @@ class Savepoints:
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def save(self, name: str, *, expires: timedelta | None = None) -> Savepoint:
-        """Take a savepoint, also while the pipeline runs; those that have expired are deleted on the way.
+        """Take a savepoint, also while the pipeline runs. Once it has expired, retention may delete it.
 
         Raises UsageError where there is one of this name, or nothing to save. On SQLite the pipeline's commits wait
         until the copy is made.
@@ -162,14 +163,13 @@ class Savepoints:
         until = None if expires is None else moment + expires
         async with self._database.transaction() as connection:
             await _one_view(connection, self._database)
-            await delete_expired(connection, moment, self._pipeline)
             if not name or await self._exists(connection, name):
                 raise UsageError(
                     f"pipeline {self._pipeline!r} has a savepoint {name!r} already; delete it first, or take another name"
                 )
             positions = await self._copy_positions(connection, name, moment, until)
             values = await self._copy_state(connection, name)
-            messages, waiting = await self._copy_messages(connection, name)
+            messages, waiting = await copy_messages(connection, self._pipeline, name)
             last = await connection.execute(sa.select(sa.func.max(port_messages.c.seq)))
             fingerprint = await read_fingerprint(connection, self._pipeline)
             ran = await connection.execute(sa.select(regions.c.region).where(regions.c.pipeline == self._pipeline))
@@ -214,28 +214,6 @@ class Savepoints:
         insert = sa.insert(savepoint_state).from_select([*same, "checkpoint_name"], query)
         return (await connection.execute(insert)).rowcount
 
-    async def _copy_messages(self, connection: AsyncConnection, name: str) -> tuple[int, int]:
-        """How many rows were copied, and how many of them wait; the others are dead letters."""
-        table, after, copied, waiting = port_messages.c, 0, 0, 0
-        query = sa.select(port_messages).where(
-            table.pipeline == self._pipeline, table.status.in_([*OPEN, "dead_letter"])
-        )
-        while True:
-            page = query.where(table.seq > after).order_by(table.seq).limit(CHUNK)
-            rows = (await connection.execute(page)).mappings().all()
-            if not rows:
-                return copied, waiting
-            after = rows[-1]["seq"]
-            copied += len(rows)
-            waiting += sum(row["status"] in OPEN for row in rows)
-            await connection.execute(
-                sa.insert(savepoint_messages),
-                [
-                    {"pipeline": self._pipeline, "checkpoint_name": name, "seq": row["seq"], "row": _to_json(row)}
-                    for row in rows
-                ],
-            )
-
     async def delete(self, name: str) -> None:
         """Delete a savepoint; raises UsageError where there is none of this name."""
         async with self._database.transaction() as connection:
@@ -258,7 +236,8 @@ class Savepoints:
             await self._restore_positions(connection, name)
             await self._restore_state(connection, name)
             reached("savepoint.restoring")
-            await self._restore_messages(connection, savepoint, json.loads(header.checkpoint_data)["last_seq"])
+            last_seq = json.loads(header.checkpoint_data)["last_seq"]
+            await restore_messages(connection, self._pipeline, name, last_seq=last_seq, taken_at=savepoint.created_at)
             await write_fingerprint(
                 connection, self._pipeline, json.loads(header.checkpoint_metadata or "{}").get("fingerprint", {})
             )
@@ -285,59 +264,6 @@ class Savepoints:
         ).where(table.pipeline == self._pipeline, table.checkpoint_name == name)
         await connection.execute(sa.insert(component_state).from_select([*same, "version", "updated_at"], saved))
 
-    async def _restore_messages(self, connection: AsyncConnection, savepoint: Savepoint, last_seq: int) -> None:
-        table = port_messages.c
-        mine = table.pipeline == self._pipeline
-        sent = sa.and_(table.source_component == "", table.handle.is_(None))
-        resolved = sa.cast(table.message_metadata, sa.Text).contains('"resolved"')
-        saved = sa.select(savepoint_messages.c.seq).where(
-            savepoint_messages.c.pipeline == self._pipeline, savepoint_messages.c.checkpoint_name == savepoint.name
-        )
-        await connection.execute(
-            sa.delete(port_messages).where(mine, table.status.in_(OPEN), table.seq.not_in(saved), ~sent)
-        )
-        # On PostgreSQL a message of a lower seq may have been committed after the savepoint was taken.
-        since = table.seq > last_seq
-        if not self._database.is_sqlite:
-            since = sa.or_(since, table.completed_at > savepoint.created_at)
-        again = {"status": "pending", "parked": False, "completed_at": None, "processed_at": None, "retry_count": 0}
-        await connection.execute(
-            sa.update(port_messages)
-            .where(mine, table.status == "completed", sent, since, table.seq.not_in(saved))
-            .where(sa.or_(table.message_metadata.is_(None), ~resolved))
-            .values(again)
-        )
-        async for rows in _saved_pages(connection, self._pipeline, savepoint.name):
-            await _put_back(connection, rows)
-
-
-async def _put_back(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
-    """Bring rows back to how they were, but no dead letter of now, and no dead letter of then that nobody replayed."""
-    table = port_messages.c
-    query = sa.select(table.seq, table.status, table.replayed, table.message_metadata)
-    found = {
-        each.seq: each for each in await connection.execute(query.where(table.seq.in_([row["seq"] for row in rows])))
-    }
-    missing: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    for row in rows:
-        there, was_dead = found.get(row["seq"]), row["status"] == "dead_letter"
-        if there is None:
-            if not was_dead:  # a dead letter that is gone was discarded, and retention has taken it
-                missing.append(row)
-            continue
-        resolved = "resolved" in json.loads(there.message_metadata or "{}")
-        if there.status == "dead_letter" or resolved or (was_dead and there.replayed == row["replayed"]):
-            continue
-        changed.append({**row, "replayed": max(there.replayed, row["replayed"]), "this_seq": row["seq"]})
-    if missing:
-        await connection.execute(sa.insert(port_messages), missing)
-    if changed:
-        values: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "seq"}
-        await connection.execute(
-            sa.update(port_messages).where(table.seq == sa.bindparam("this_seq")).values(values), changed
-        )
-
 
 async def list_savepoints(database: Database, pipeline: str | None = None) -> list[Savepoint]:
     """The savepoints of a pipeline, or of all in a database; the oldest first."""
@@ -359,20 +285,6 @@ async def list_savepoints(database: Database, pipeline: str | None = None) -> li
     return found
 
 
-async def delete_expired(connection: AsyncConnection, moment: datetime, pipeline: str | None = None) -> int:
-    """Delete the savepoints (of one pipeline, or of all) whose time has come; returns how many."""
-    table = checkpoints.c
-    query = sa.select(table.pipeline, table.checkpoint_name).where(
-        table.component_name == HEADER, table.checkpoint_name != "", table.expires_at <= moment
-    )
-    if pipeline is not None:
-        query = query.where(table.pipeline == pipeline)
-    expired = (await connection.execute(query)).all()
-    for owner, name in expired:
-        await _delete(connection, owner, name)
-    return len(expired)
-
-
 async def _delete(connection: AsyncConnection, pipeline: str, name: str) -> None:
     for table in (checkpoints, savepoint_state, savepoint_messages):
         await connection.execute(sa.delete(table).where(table.c.pipeline == pipeline, table.c.checkpoint_name == name))
@@ -382,35 +294,3 @@ async def _one_view(connection: AsyncConnection, database: Database) -> None:
     """All that this transaction reads is as of one moment; must be its first statement."""
     if not database.is_sqlite:
         await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-
-
-async def _saved_pages(
-    connection: AsyncConnection, pipeline: str, name: str
-) -> AsyncIterator[Sequence[dict[str, Any]]]:
-    """The rows of `port_messages` in a savepoint, in order, page by page."""
-    table, after = savepoint_messages.c, 0
-    query = sa.select(table.seq, table.row).where(table.pipeline == pipeline, table.checkpoint_name == name)
-    while True:
-        page = query.where(table.seq > after).order_by(table.seq).limit(CHUNK)
-        rows = (await connection.execute(page)).all()
-        if not rows:
-            return
-        yield [_from_json(each.row) for each in rows]
-        after = rows[-1].seq
-
-
-_MOMENTS: Final = ("next_retry_at", "created_at", "processed_at", "completed_at")
-
-
-def _to_json(row: Mapping[Any, Any]) -> str:
-    return json.dumps(
-        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-    )
-
-
-def _from_json(text: str) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads(text)
-    for name in _MOMENTS:
-        if row.get(name) is not None:
-            row[name] = datetime.fromisoformat(row[name])
-    return row

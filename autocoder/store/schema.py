@@ -1,23 +1,27 @@
 """Brings a database to the schema of this version, or says why it will not.
 
-A new database is made as the tables are defined; only one with an older schema needs Alembic, which takes longer to
-import than a small run takes. What a person has to decide is refused with the command that does it.
+A new database is made as the tables are defined; only the tables of packs and an older schema need Alembic, which takes
+longer to import than a small run takes. What a person has to decide is refused with the command that does it.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from typing import Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder.database import Database, database_said
+from autocoder.database import Database
 from autocoder.database_cures import cure_for
+from autocoder.database_faults import database_said
 from autocoder.database_file import APPLICATION_ID
 from autocoder.errors import AutocoderError, UnreachableError
 from autocoder.masking import MASK
@@ -35,6 +39,7 @@ from autocoder.store.tables import (
 MIGRATIONS_GROUP: Final = "autocoder.migrations"
 SCHEMA_LOCK: Final = 6145739087  # of the advisory lock under which a schema is changed
 Standing = Literal["empty", "current", "older", "newer", "foreign", "clash"]
+_NAMED: Final = re.compile(r"^(revision|down_revision|depends_on)\b[^=\n]*=[ \t]*(.+)$", re.MULTILINE)
 _OWN: Final = frozenset({*metadata.tables, DEAD_LETTER_QUEUE})
 
 
@@ -62,8 +67,7 @@ class Schema:
             if self.tables & _OWN:
                 return "clash"
             return "empty" if self.ours or not self.tables - {VERSION_TABLE} else "foreign"
-        branches = pack_branches()
-        if not branches and self.revisions == {SCHEMA_VERSION}:
+        if self.revisions == _newest():
             return "current"
         from autocoder.store.migrate import is_newest, known  # noqa: PLC0415  Alembic is heavy, and rarely needed
 
@@ -75,6 +79,21 @@ class Schema:
 def pack_branches() -> list[EntryPoint]:
     """The entry points by which packs add migrations of their own, by name."""
     return sorted(entry_points(group=MIGRATIONS_GROUP), key=lambda each: each.name)
+
+
+def _newest() -> frozenset[str]:
+    """The rows of a database that has every installed revision, read off the files of the packs without Alembic."""
+    named: dict[str, set[str]] = {"revision": {SCHEMA_VERSION}, "down_revision": set(), "depends_on": set()}
+    for entry in pack_branches():
+        try:
+            found = [each.read_text("utf-8") for each in files(entry.value).iterdir() if each.name.endswith(".py")]
+            for name, value in (match.groups() for text in found for match in _NAMED.finditer(text)):
+                said = ast.literal_eval(value) or ()
+                named[name].update({said} if isinstance(said, str) else said)
+        except (ImportError, OSError, SyntaxError, TypeError, ValueError):
+            return frozenset()  # Alembic finds out, and says what is wrong
+    # Alembic drops the row of a revision that another one follows or depends on.
+    return frozenset(named["revision"] - named["down_revision"] - named["depends_on"])
 
 
 async def prepare(database: Database) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder.store.columns import JsonText
+from autocoder.store.columns import Instant, JsonText
 from autocoder.store.tables import STATUSES, metadata
 
 # `(what is wrong, the rows that are)`; each holds on both databases.
@@ -70,6 +70,20 @@ async def violations(connection: AsyncConnection, *, is_sqlite: bool) -> list[st
             found.append(f"{number:,} {what}")
     if is_sqlite:  # PostgreSQL takes nothing else into a column of JSON
         found += await _invalid_json(connection)
+        found += await _invalid_moments(connection)
+    return found
+
+
+async def _invalid_moments(connection: AsyncConnection) -> list[str]:
+    found: list[str] = []
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, Instant):
+                kinds = sa.func.typeof(column).not_in(["integer", "null"])
+                query = sa.select(sa.func.count()).select_from(table).where(kinds)
+                number = (await connection.execute(query)).scalar_one()
+                if number:
+                    found.append(f"{number:,} rows of {table.name} whose {column.name} is no moment")
     return found
 
 

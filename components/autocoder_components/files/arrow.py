@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import importlib.util
+from typing import Any, Final
+
+_CURE: Final = "Parquet files need pyarrow; install it with: pip install 'autocoder[parquet]'"
+
+
+def require_pyarrow() -> None:
+    """Refuse a configuration that needs pyarrow where it is not installed; raises ValueError, naming the extra."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(_CURE)
 
 
 def pyarrow(module: str = "pyarrow") -> Any:
@@ -11,6 +20,4 @@ def pyarrow(module: str = "pyarrow") -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Parquet files need pyarrow; install it with: pip install 'autocoder[parquet]'", name=error.name
-        ) from error
+        raise ModuleNotFoundError(_CURE, name=error.name) from error

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from anyio.to_thread import run_sync
 from typing_extensions import TypedDict
 
-from autocoder_components.files.streams import BLOCK_BYTES, open_stream
+from autocoder_components.files.streams import BLOCK_BYTES, is_compressed, open_stream
 
 BUFFER_BYTES: Final = 1024 * 1024
 _GZIP: Final = 31
@@ -47,7 +47,7 @@ class AtomicFile:
         """Bytes in the hidden file, as far as it is good."""
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._compress = self.target.suffix == ".gz"
+        self._compress = is_compressed(self.target.name)
         self._compressor: zlib._Compress | None = None
         self._replaces = append
         self._seen = _identity(self.target)
@@ -236,7 +236,8 @@ def _resolved(path: str, *, create_folders: bool) -> Path:
     target = Path(path).resolve()  # a symbolic link stays one: what it points to is replaced
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file in it", path)
-    if target.exists() and not target.is_file():
+    # Asked of the path as it is given: what /dev/stdout points to has no name in a folder.
+    if Path(path).exists() and not Path(path).is_file():
         raise ValueError(
             f"{path!r} is no regular file and cannot be replaced in one step; console.Print writes to stdout"
         )

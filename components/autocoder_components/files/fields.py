@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -50,7 +51,9 @@ Follow = Annotated[
     bool,
     Field(description="go on waiting for more: lines appended to the files, and new files that match"),
 ]
-Poll = Annotated[float, Field(gt=0, description="with `follow`: seconds between two looks at the files")]
+Poll = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="with `follow`: seconds between two looks at the files")
+]
 BatchSize = Annotated[int, Field(ge=1, description="the most lines read at once (fewer when they are long)")]
 MaxLineBytes = Annotated[
     int,
@@ -71,3 +74,10 @@ def check_delimiter(delimiter: str) -> None:
     """Refuse a delimiter that CSV uses for something else."""
     if delimiter in '"\r\n' or not delimiter.isascii():
         raise ValueError(f"delimiter {delimiter!r} is taken or not ASCII; use one such as a comma, semicolon, | or tab")
+
+
+def check_columns(columns: Sequence[str], where: str) -> None:
+    """Refuse two columns of one name."""
+    for name in columns:
+        if columns.count(name) > 1:
+            raise ValueError(f"{where}: two columns are called {name!r}; rename one, or give `columns`")

@@ -23,6 +23,7 @@ from autocoder_components.files.fields import (
     Follow,
     MaxLineBytes,
     Poll,
+    check_columns,
     check_delimiter,
 )
 from autocoder_components.files.lines import LineFeed
@@ -69,7 +70,11 @@ class ReadCsv(Source[Row]):
         """Refuse a delimiter or columns that cannot work."""
         check_delimiter(self.delimiter)
         if self.columns is not None:
-            _check_columns(self.columns, "columns")
+            check_columns(self.columns, "columns")
+
+    def repeats_batches(self) -> bool:
+        """Whether batches are cut by size alone: a followed file gives what is there when it is looked at."""
+        return not self.follow
 
     async def open(self) -> None:
         """Find the files, so that a wrong path is known at once."""
@@ -185,9 +190,9 @@ class _Csv(Generic[Row]):
         except UnicodeDecodeError as error:
             raise ValueError(f"{where}: the row that names the columns is no {self._dialect.encoding}") from error
         if record is not None and record.error is not None:
-            raise ValueError(f"{where}: cannot read the row that names the columns: {record.error}")
+            raise ValueError(f"{where}: cannot read the row that names the columns: {_said(record.error)}")
         if record is not None:
-            _check_columns(record.cells, where)
+            check_columns(record.cells, where)
         return record
 
 
@@ -234,7 +239,7 @@ class _Rows(Generic[Row]):
         for record in records:
             try:
                 if record.error is not None:
-                    raise ValueError(f"bad quoting: {record.error}")
+                    raise ValueError(_said(record.error))
                 if record.cells:
                     payloads.append(self._payload(record.cells, is_text=is_text))
             except ValueError as error:
@@ -271,13 +276,14 @@ class _Rows(Generic[Row]):
         raise summarise(error) from None
 
 
+def _said(error: csv.Error) -> str:
+    """What the csv module says, in words for the owner of the file."""
+    if "new-line character" in str(error):
+        return "a carriage return stands alone outside of quotes; lines end with a newline, so convert the file"
+    return f"bad quoting: {error}"
+
+
 def _require_text(cells: Sequence[str], encoding: str) -> None:
     for number, cell in enumerate(cells, 1):
         if any("\udc80" <= each <= "\udcff" for each in cell):
             raise ValueError(f"cell {number} of the row is no {encoding}")
-
-
-def _check_columns(columns: Sequence[str], where: str) -> None:
-    for name in columns:
-        if columns.count(name) > 1:
-            raise ValueError(f"{where}: two columns are called {name!r}; rename one, or give `columns`")

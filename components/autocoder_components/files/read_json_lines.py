@@ -49,6 +49,10 @@ class ReadJsonLines(Source[T]):
     batch: BatchSize = BATCH
     max_line_bytes: MaxLineBytes = MAX_LINE_BYTES
 
+    def repeats_batches(self) -> bool:
+        """Whether batches are cut by size alone: a followed file gives what is there when it is looked at."""
+        return not self.follow
+
     async def open(self) -> None:
         """Find the files, so that a wrong path is known at once."""
         if not self.follow:

@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from pydantic import Field, TypeAdapter, ValidationError
 
 from autocoder import Batch, Rejected, Source
-from autocoder_components.files.arrow import pyarrow
+from autocoder_components.files.arrow import pyarrow, require_pyarrow
 from autocoder_components.files.fields import BATCH, BatchSize, FilePattern, T
 from autocoder_components.files.lines import RAW_BYTES
 from autocoder_components.files.matching import matching_files, require_files
@@ -39,6 +39,9 @@ class ReadParquet(Source[T]):
         list[str] | None, Field(min_length=1, description="the columns to read; by default all of them")
     ] = None
     batch: BatchSize = BATCH
+
+    def check(self) -> None:
+        require_pyarrow()
 
     async def open(self) -> None:
         """Find the files, so that a wrong path is known at once."""

@@ -225,9 +225,14 @@ class Stream(Protocol):
         """Close the file."""
 
 
+def is_compressed(name: str) -> bool:
+    """Whether the name says that the file is compressed: `.gz`, or `.GZ` as other systems write it."""
+    return name.lower().endswith(".gz")
+
+
 def open_stream(name: str) -> Stream:
     """The content of a file from its beginning."""
-    return GzipFile(name) if name.endswith(".gz") else RawFile(name)
+    return GzipFile(name) if is_compressed(name) else RawFile(name)
 
 
 def _salvage(member: zlib._Decompress, compressed: bytes, size: int) -> bytes:

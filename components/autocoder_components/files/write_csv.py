@@ -15,7 +15,15 @@ from pydantic_core import to_json, to_jsonable_python
 
 from autocoder import Sink, Value
 from autocoder_components.files.atomic import AtomicFile, Mark, write_async
-from autocoder_components.files.fields import Append, CreateFolders, Delimiter, OutputPath, check_delimiter
+from autocoder_components.files.fields import (
+    Append,
+    CreateFolders,
+    Delimiter,
+    OutputPath,
+    check_columns,
+    check_delimiter,
+)
+from autocoder_components.files.streams import is_compressed
 
 
 class WriteCsv(Sink[Any], resumes=True):
@@ -47,8 +55,10 @@ class WriteCsv(Sink[Any], resumes=True):
     header = Value(list[str] | None, default=None)
 
     def check(self) -> None:
-        """Refuse a delimiter that cannot work."""
+        """Refuse a delimiter or columns that cannot work."""
         check_delimiter(self.delimiter)
+        if self.columns is not None:
+            check_columns(self.columns, "columns")
 
     async def open(self) -> None:
         """Make the hidden file; refuse a path that cannot be written, or columns that are not those of the file."""
@@ -142,6 +152,6 @@ def _refuse_others(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) ->
 
 
 def _first_row(path: Path, delimiter: str) -> list[str]:
-    opened = gzip.open if path.suffix == ".gz" else open
+    opened = gzip.open if is_compressed(path.name) else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         return next(csv.reader(file, delimiter=delimiter), [])

@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from autocoder import Sink, Value
-from autocoder_components.files.arrow import pyarrow
+from autocoder_components.files.arrow import pyarrow, require_pyarrow
 from autocoder_components.files.atomic import AtomicFile, Mark, is_under_way, write_async
 from autocoder_components.files.fields import CreateFolders, OutputPath
 
@@ -50,10 +50,13 @@ class WriteParquet(Sink[Any], resumes=True):
     create_folders: CreateFolders = False
     written = Value(Mark | None, default=None)
 
+    def check(self) -> None:
+        require_pyarrow()
+        self._fixed = {name: _arrow_type(pyarrow(), name, alias) for name, alias in self.types.items()}
+
     async def open(self) -> None:
-        """Make the hidden file; refuse a path that cannot be written, a type that Arrow does not know."""
+        """Make the hidden file; refuse a path that cannot be written."""
         arrow = await run_sync(pyarrow)
-        self._fixed = {name: _arrow_type(arrow, name, alias) for name, alias in self.types.items()}
         self._schema = arrow.schema([])
         mark = self.written.value
         self._file: AtomicFile | None = None

@@ -49,7 +49,9 @@ class Generate(Source[Any]):
     value: Expression | None = Field(
         default=None, description="CEL expression over the number `i`; without it, the number"
     )
-    per_second: float | None = Field(default=None, gt=0, description="at most so many payloads in a second")
+    per_second: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="at most so many payloads in a second"
+    )
 
     async def read(self, resume: int | None, /) -> AsyncIterator[Batch[Any]]:
         at = resume or 0
@@ -82,7 +84,7 @@ class Throttle(Transformer[T, T]):
     ```
     """
 
-    per_second: float = Field(gt=0, description="how many payloads in a second, at most")
+    per_second: float = Field(gt=0, allow_inf_nan=False, description="how many payloads in a second, at most")
 
     def check(self) -> None:
         self._pace = Pace(self.per_second)

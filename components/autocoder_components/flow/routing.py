@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from autocoder import Emission, Expression, Out, Splitter
+from autocoder import Condition, Emission, Out, Splitter
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Route(Splitter[T]):
     ```
     """
 
-    routes: dict[str, Expression] = Field(min_length=1, description="for each output, by its name, a CEL condition")
+    routes: dict[str, Condition] = Field(min_length=1, description="for each output, by its name, a CEL condition")
     every: bool = Field(default=False, description="send a payload to every output whose condition it meets")
     otherwise: str | None = Field(default=None, description="name of the output for payloads that meet no condition")
 

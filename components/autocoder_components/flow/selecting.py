@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from autocoder import Expression, Keyed, Transformer, Value
+from autocoder import Condition, Expression, Keyed, Transformer, Value
 from autocoder_components.flow.canonical import canonical_text, hash_of, key_text
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Filter(Transformer[T, T]):
     ```
     """
 
-    where: Expression = Field(description="CEL condition over the payload's fields (`payload` is all of it)")
+    where: Condition = Field(description="CEL condition over the payload's fields (`payload` is all of it)")
 
     def process(self, payload: T, /) -> T | None:
         return payload if self.where.test(payload) else None

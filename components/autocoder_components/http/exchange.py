@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from autocoder import UnreachableError
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -25,6 +27,9 @@ REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 METHOD_KEPT: Final = frozenset((307, 308))
 NOT_MODIFIED: Final = 304
 MOST_REDIRECTS: Final = 5
+_AWAY: Final = "check the url, and whether the server runs and can be reached from here"
+_SLOW: Final = "allow more with timeout, or more attempts with retry"
+_BUSY: Final = "allow more attempts with retry, or run it again later"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"([!-~]([ \t!-~]*[!-~])?)?")
 
@@ -32,7 +37,7 @@ _HEADER_VALUE: Final = re.compile(r"([!-~]([ \t!-~]*[!-~])?)?")
 class Timeouts(BaseModel):
     """Seconds after which a request is given up."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     connect: float = Field(default=5.0, gt=0, description="seconds for the connection to be made")
     read: float = Field(default=30.0, gt=0, description="seconds without a byte in either direction")
@@ -46,7 +51,7 @@ class Retries(BaseModel):
     the server's Retry-After asks for, up to the cap.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     attempts: int = Field(default=5, ge=1, description="attempts in all, the first one included")
     backoff: float = Field(default=0.5, ge=0, description="seconds, the first bound of the delay; it doubles each time")
@@ -60,7 +65,7 @@ class Retries(BaseModel):
 
 
 class ExchangeError(ConnectionError):
-    """The server is away or busy, or its URL is wrong: no message's fault."""
+    """The server answers otherwise than agreed (redirects, errors of its own, too much): no message's fault."""
 
 
 class RefusedError(Exception):
@@ -154,7 +159,7 @@ class Exchange:
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> Answer:
-        """Send a request until it is answered; raises ExchangeError or RefusedError.
+        """Send a request until it is answered; raises UnreachableError, ExchangeError or RefusedError.
 
         408, 425, 429, 500, 502, 503, 504 and failed connections are tried again. The body is the same each time, so
         whatever is not idempotent needs a key among the headers.
@@ -167,18 +172,18 @@ class Exchange:
                 with anyio.fail_after(self._terms.timeouts.total):
                     answer = await self._followed(method, target, headers or {}, content)
             except TimeoutError:
-                reason = f"no answer within {self._terms.timeouts.total:g} s"
+                reason, cure = f"no answer within {self._terms.timeouts.total:g} s", _SLOW
             except self._httpx.RequestError as error:
-                reason = self._reason(error)
+                reason, cure = self._reason(error)
             else:
                 if answer.status not in TRANSIENT:
                     return self._judged(answer, method, target)
-                reason = f"the server answered {answer.status}"
+                reason, cure = f"the server answered {answer.status}", _BUSY
                 asked = retry_after(answer.headers.get("retry-after"), datetime.datetime.now(datetime.UTC))
             if attempt < attempts:
                 await anyio.sleep(self._terms.retries.delay(attempt, asked))
         times = f"after {attempts} attempts" if attempts > 1 else "at the first attempt"
-        raise ExchangeError(f"{method} {shown(target)} failed {times}: {reason}")
+        raise UnreachableError(f"{method} {shown(target)} failed {times}: {reason}; {cure}")
 
     def _judged(self, answer: Answer, method: str, target: Any) -> Answer:
         if answer.status < 300 or answer.status == NOT_MODIFIED:
@@ -187,15 +192,18 @@ class Exchange:
             raise RefusedError(f"{method} {shown(target)}: the server refused it with {answer.status}", answer.status)
         raise ExchangeError(f"{method} {shown(target)}: the server answered {answer.status}")
 
-    def _reason(self, error: Exception) -> str:
-        """What went wrong on the way; the text of a protocol error may quote what was sent, so only its kind is told."""
+    def _reason(self, error: Exception) -> tuple[str, str]:
+        """What went wrong on the way, and the cure.
+
+        The text of a protocol error may quote what was sent, so only its kind is told.
+        """
         if isinstance(error, self._httpx.ConnectTimeout):
-            return f"no connection within {self._terms.timeouts.connect:g} s"
+            return f"no connection within {self._terms.timeouts.connect:g} s", _AWAY
         if isinstance(error, self._httpx.TimeoutException):
-            return f"nothing came for {self._terms.timeouts.read:g} s"
+            return f"nothing came for {self._terms.timeouts.read:g} s", _SLOW
         if isinstance(error, self._httpx.ConnectError):
-            return f"no connection: {error}"
-        return f"the connection broke ({type(error).__name__})"
+            return f"no connection: {error}", _AWAY
+        return f"the connection broke ({type(error).__name__})", "see what the server says of it"
 
     async def _followed(self, method: str, url: Any, headers: Mapping[str, str], content: bytes | None) -> Answer:
         """One attempt, with its redirects."""

@@ -20,6 +20,7 @@ from autocoder_components.http.exchange import (
     check_headers,
     check_url,
     import_httpx,
+    shown,
 )
 
 T = TypeVar("T")
@@ -35,8 +36,9 @@ class Get(Source[T]):
     restart goes on from. A server that knows none of this answers the same each time, and all of it is read again.
 
     429, 5xx and failed connections are tried again, as long as the server asks (Retry-After) and within the cap; after the
-    last attempt, and on any other error, the pipeline stops. Redirects to another host are refused unless allowed, and
-    never get the headers. An element that does not fit the `payload` type is rejected as a message.
+    last attempt, and on any other error, the pipeline stops (exit code 69 where the server is away or stays busy).
+    Redirects to another host are refused unless allowed, and never get the headers. An element that does not fit the
+    `payload` type is rejected as a message.
 
     ```yaml
     pipeline: watch-releases
@@ -51,7 +53,9 @@ class Get(Source[T]):
     """
 
     url: str = Field(description="where to read: http://... or https://...")
-    every: float | None = Field(default=None, gt=0, description="seconds between two requests; without it, one request")
+    every: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="seconds between two requests; without it, one request"
+    )
     format: Literal["auto", "json", "lines"] = Field(
         default="auto",
         description="json: an array or one payload; lines: one payload a line; auto: by the content type",
@@ -70,8 +74,13 @@ class Get(Source[T]):
         check_headers(self.headers, ("If-None-Match", "If-Modified-Since", "Accept"))
         if (self.cursor_field is None) != (self.cursor_param is None):
             raise ValueError("cursor_field and cursor_param go together; give both or neither")
+        self._shown = shown(import_httpx().URL(self.url))
         self._exchange: Exchange | None = None
         self._adapter: TypeAdapter[Any] | None = None if self.payload is dict else TypeAdapter(self.payload)
+
+    def repeats_batches(self) -> bool:
+        """No: the server may answer otherwise when it is asked again."""
+        return False
 
     async def open(self) -> None:
         self._exchange = Exchange(Terms(self.headers, self.timeout, self.retry, self.redirect_hosts, self.max_body))
@@ -113,9 +122,11 @@ class Get(Source[T]):
             try:
                 payloads.append(self._made(element))
             except ValueError as error:
-                rejected.append(Rejected(element, error, place))
+                rejected.append(Rejected(element, error, f"{self._shown}, {place}"))
         known = {"etag": answer.headers.get("etag"), "modified": answer.headers.get("last-modified"), "cursor": cursor}
-        return Batch(payloads, {name: value for name, value in known.items() if value is not None}, rejected)
+        # The number tells answers apart that the server does not, so that no payload has the identity of an earlier one.
+        after = {"answers": position.get("answers", 0) + 1, **known}
+        return Batch(payloads, {name: value for name, value in after.items() if value is not None}, rejected)
 
     def _made(self, element: Any) -> Any:
         if self._adapter is None:
@@ -136,17 +147,18 @@ class Get(Source[T]):
                 if line.strip():
                     try:
                         found.append((f"line {number}", json.loads(line)))
-                    except ValueError as error:
-                        rejected.append(Rejected(line.decode(errors="replace"), error, f"line {number}"))
+                    except (ValueError, RecursionError) as error:
+                        place = f"{self._shown}, line {number}"
+                        rejected.append(Rejected(line.decode(errors="replace"), error, place))
             return found
         try:
             document = json.loads(answer.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             where = (
                 f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its text"
             )
             raise ValueError(
-                f"the answer is no JSON ({where}); is it one document a line? then say format: lines"
+                f"the answer of {self._shown} is no JSON ({where}); is it one document a line? then say format: lines"
             ) from None
         if isinstance(document, list):
             return [(f"element {number}", element) for number, element in enumerate(document)]

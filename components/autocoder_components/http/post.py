@@ -30,9 +30,9 @@ class Post(Sink[Any]):
     together, and after a crash the arrays may be cut elsewhere; there a server has to know the payloads themselves.
 
     429, 5xx and failed connections are tried again, as long as the server asks (Retry-After) and within the cap; after the
-    last attempt the pipeline stops, unless an `on_error` is declared. Any other 4xx is the fault of its message, which is
-    refused (`on_error` decides, by default it becomes a dead letter), and the others go on. Payloads of one batch are sent
-    at the same time, `requests` at once, so they may arrive in another order; with `requests: 1` they keep it.
+    last attempt the pipeline stops (exit code 69), unless an `on_error` is declared. Any other 4xx is the fault of its
+    message, which is refused (`on_error` decides, by default it becomes a dead letter), and the others go on. Payloads of one
+    batch are sent at the same time, `requests` at once, so they may arrive in another order; with `requests: 1` they keep it.
 
     ```yaml
     pipeline: page-somebody
@@ -63,6 +63,7 @@ class Post(Sink[Any]):
         check_headers(self.headers, ("Idempotency-Key", "Content-Type", "Content-Length"))
         self._exchange: Exchange | None = None
         self._accepted: set[str] = set()
+        self._refused: dict[str, RefusedError] = {}
 
     def absorbs_repeats(self) -> bool:
         """Whether the server can tell a request that comes again: not where a crash may cut the arrays elsewhere."""
@@ -70,6 +71,7 @@ class Post(Sink[Any]):
 
     async def open(self) -> None:
         self._accepted = set()
+        self._refused = {}
         self._exchange = Exchange(Terms(self.headers, self.timeout, self.retry, self.redirect_hosts, self.max_body))
 
     async def close(self) -> None:
@@ -77,12 +79,19 @@ class Post(Sink[Any]):
             await self._exchange.close()
 
     async def write(self, batch: Sequence[Any], keys: Sequence[str], /) -> None:
-        """Send; returns when the server has accepted all of it. What it accepted is not sent again in this epoch."""
+        """Send; returns when the server has accepted all of it. What it accepted is not sent again in this epoch.
+
+        After a refusal the runtime gives the messages of the batch singly, to find the one at fault. The server has said
+        which it is, so that message is refused again without asking: one attempt is one request. A later attempt asks.
+        """
         if self.batch:
             await self._send(to_body(list(batch)), joint_key(keys))
             return
+        known = self._refused.pop(keys[0], None) if len(keys) == 1 else None
+        if known is not None:
+            raise known
         todo = [(to_body(payload), key) for payload, key in zip(batch, keys, strict=True) if key not in self._accepted]
-        refused: list[RefusedError] = []
+        refused: dict[str, RefusedError] = {}
 
         async def work() -> None:
             while todo:
@@ -91,7 +100,7 @@ class Post(Sink[Any]):
                     await self._send(body, key)
                     self._accepted.add(key)
                 except RefusedError as error:
-                    refused.append(error)  # the others are sent all the same
+                    refused[key] = error  # the others are sent all the same
 
         todo.reverse()
         try:
@@ -100,12 +109,16 @@ class Post(Sink[Any]):
                     tasks.start_soon(work)
         except ExceptionGroup as group:  # the server is away, for all of them
             raise group.exceptions[0] from None
+        finally:
+            if len(keys) > 1:
+                self._refused = refused
         if refused:
-            raise refused[0]
+            raise next(iter(refused.values()))
 
     async def flush(self) -> None:
-        """Everything was accepted by its server; the epoch ends."""
+        """Everything was accepted by its server, or refused; the epoch ends."""
         self._accepted.clear()
+        self._refused = {}
 
     async def _send(self, body: bytes, key: str) -> None:
         if self._exchange is None:

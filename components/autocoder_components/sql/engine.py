@@ -79,6 +79,11 @@ async def connect(url: SecretStr) -> AsyncEngine:
         raise UnreachableError(
             f"the database {shown(url)} cannot be opened: {said(error)}; check the address and the permissions"
         ) from None
+    except TypeError as error:  # the driver takes the options of the URL as keyword arguments
+        await engine.dispose()
+        raise ValueError(
+            f"the database {shown(url)} cannot be opened: {said(error)}; leave that option out of the URL"
+        ) from None
     return engine
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
 from pydantic import BeforeValidator, Field
@@ -18,6 +19,7 @@ from autocoder_components.sql.engine import DatabaseError, DatabaseUrl, connect,
 from autocoder_components.sql.upsert import Upsert
 
 Row = dict[str, Any]
+_MISSING: Final = re.compile(r"no such table|relation .* does not exist")
 
 
 def _one_or_many(value: Any) -> Any:
@@ -74,6 +76,10 @@ class Insert(Sink[Any]):
         missing = [name for name in self.key or () if self.columns is not None and name not in self.columns]
         if missing:
             raise ValueError(f"columns leaves out the key {missing[0]!r}; add it")
+        for field, names in (("key", self.key or []), ("columns", self.columns or [])):
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ValueError(f"{field} names {twice[0]!r} twice; leave one of them out")
         self._kinds: dict[str, ColumnKind] | None = None
         self._engine: AsyncEngine | None = None
         self._pending: list[Statement] = []
@@ -125,7 +131,9 @@ class Insert(Sink[Any]):
                 for each in self._pending:
                     await connection.execute(each.statement, list(each.rows) or None)
         except SQLAlchemyError as error:
-            raise DatabaseError(f"table {self.table!r} of {shown(self.database)}: {said(error)}") from None
+            what = said(error)
+            cure = "; make it, or set create_table: true" if _MISSING.search(what) and not self.create_table else ""
+            raise DatabaseError(f"table {self.table!r} of {shown(self.database)}: {what}{cure}") from None
         self._pending = []
 
     def _row(self, payload: Any) -> Row:
@@ -143,6 +151,8 @@ class Insert(Sink[Any]):
                 raise ValueError(f"the key {name!r} of table {self.table!r} {what}")
         if not row:
             raise ValueError("the payload has no fields, so there is no row to write")
+        if "" in row:
+            raise ValueError("a field of the payload has an empty name; list the fields to write with columns: [...]")
         return row
 
     def _check_types(self, rows: Sequence[Row], kinds: dict[str, ColumnKind]) -> None:

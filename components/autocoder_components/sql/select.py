@@ -76,7 +76,7 @@ class Select(Source[T]):
     payload: type[T] = Field(default=dict, description="type to make of each row; without it a dict")  # type: ignore[assignment]  # dict is T then
     batch: int = Field(default=1000, gt=0, le=100_000, description="how many rows to read at a time")
     poll: float | None = Field(
-        default=None, gt=0, description="seconds after which to look for new rows; without it, end"
+        default=None, gt=0, allow_inf_nan=False, description="seconds after which to look for new rows; without it, end"
     )
 
     def check(self) -> None:
@@ -85,11 +85,18 @@ class Select(Source[T]):
         self._engine: AsyncEngine | None = None
         self._adapter: TypeAdapter[Any] | None = None
 
+    def repeats_batches(self) -> bool:
+        """Whether batches are cut by size alone: a polled table gives what is there when it is asked."""
+        return self.poll is None
+
     async def open(self) -> None:
         parsed = parse_url(self.database.get_secret_value())
         # SQLite would make an empty file of what is only misspelt.
         if parsed.get_backend_name() == "sqlite" and not await anyio.Path(str(parsed.database)).exists():
-            raise FileNotFoundError(f"there is no database file {str(Path(str(parsed.database)))!r}")
+            file = str(Path(str(parsed.database)))
+            raise FileNotFoundError(
+                f"there is no database file {file!r} (working folder: {Path.cwd()}); correct `database`"
+            )
         self._adapter = None if self.payload is dict else TypeAdapter(self.payload)
         self._engine = await connect(self.database)
 
@@ -127,7 +134,8 @@ class Select(Source[T]):
         if self.table is None:
             query = (self.query or "").rstrip().rstrip(";")
             # A colon of the query is no parameter of ours.
-            return sa.text(query.replace(":", "\\:")).columns(sa.column(self.cursor)).subquery("page")
+            # A comment at its end must not take the closing bracket along.
+            return sa.text(query.replace(":", "\\:") + "\n").columns(sa.column(self.cursor)).subquery("page")
         schema, name = split_name(self.table)
         try:
             table = await connection.run_sync(

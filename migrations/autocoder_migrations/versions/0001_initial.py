@@ -19,6 +19,10 @@ depends_on = None
 INSTANT = sa.BigInteger().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
 JSON_TEXT = sa.Text().with_variant(postgresql.JSON(), "postgresql")
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+STAMP = {
+    "postgresql": "clock_timestamp()",
+    "sqlite": "(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))",
+}
 TABLES = (
     "regions",
     "port_messages",
@@ -104,7 +108,8 @@ def _create_messages() -> None:
         sa.Column("error_message", sa.Text()),
         sa.Column("error_details", JSON_TEXT),
         sa.CheckConstraint(
-            "status IN ('pending', 'processing', 'completed', 'failed', 'dead_letter')",
+            "status = 'pending' OR status = 'processing' OR status = 'completed' OR status = 'failed' "
+            "OR status = 'dead_letter'",
             name=op.f("ck_port_messages_status"),
         ),
         sa.CheckConstraint(
@@ -118,7 +123,6 @@ def _create_messages() -> None:
         ),
         _json("port_messages", "message_metadata"),
         _json("port_messages", "error_details"),
-        sa.UniqueConstraint("handle", name="uq_port_messages_handle"),
         sqlite_autoincrement=True,
     )
     op.create_index(
@@ -134,6 +138,7 @@ def _create_messages() -> None:
         ["pipeline", "target_component", "seq"],
         **_where("status = 'dead_letter'"),
     )
+    op.create_index("uq_port_messages_handle", "port_messages", ["handle"], unique=True, **_where("handle IS NOT NULL"))
     op.create_index(
         "ix_port_messages_parked",
         "port_messages",
@@ -225,7 +230,8 @@ def _create_metrics() -> None:
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("pipeline", "component_name", name="pk_system_health"),
         sa.CheckConstraint(
-            "health_status IN ('healthy', 'degraded', 'unhealthy', 'unknown')",
+            "health_status = 'healthy' OR health_status = 'degraded' OR health_status = 'unhealthy' "
+            "OR health_status = 'unknown'",
             name=op.f("ck_system_health_health_status"),
         ),
         _json("system_health", "health_details"),
@@ -233,6 +239,7 @@ def _create_metrics() -> None:
 
 
 def _create_storage_and_savepoints() -> None:
+    stamp = sa.text(STAMP[op.get_bind().dialect.name])
     op.create_table(
         "sink_storage",
         sa.Column("id", KEY, primary_key=True, autoincrement=True),
@@ -241,8 +248,8 @@ def _create_storage_and_savepoints() -> None:
         sa.Column("data_type", sa.Text()),
         sa.Column("data", JSON_TEXT, nullable=False),
         sa.Column("metadata", JSON_TEXT),
-        sa.Column("created_at", INSTANT, nullable=False),
-        sa.Column("updated_at", INSTANT, nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False, server_default=stamp),
+        sa.Column("updated_at", INSTANT, nullable=False, server_default=stamp),
         _json("sink_storage", "data"),
         _json("sink_storage", "metadata"),
     )

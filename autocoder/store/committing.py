@@ -1,0 +1,340 @@
+"""The commit of an epoch: the fence, then all that the epoch holds, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from autocoder.database import Database
+from autocoder.database_faults import database_said, is_declaration_fault, is_store_fault
+from autocoder.errors import AutocoderError
+from autocoder.statement import Statement
+from autocoder.store import bulk
+from autocoder.store.columns import now
+from autocoder.store.epoch import RUNTIME_STATE, EpochCommit, Parked, SinkRows
+from autocoder.store.failpoints import reached
+from autocoder.store.tables import checkpoints, component_state, port_messages, regions
+
+SEQS: Final = 5000
+"""So many rows are settled with one statement on PostgreSQL."""
+COMPLETED: Final[sa.ColumnElement[str]] = sa.literal_column("'completed'")
+PARKED: Final = (
+    "status",
+    "parked",
+    "retry_count",
+    "max_retries",
+    "next_retry_at",
+    "processed_at",
+    "completed_at",
+    "error_type",
+    "error_message",
+    "error_details",
+)
+"""The columns that change with how a parked message stands."""
+
+
+class LeaseLost(AutocoderError):  # noqa: N818  it names what happened
+    """Another instance took the pipeline over; nothing of this epoch was written. Stop this instance."""
+
+    exit_code = 69
+
+
+class SinkRefused(AutocoderError):  # noqa: N818  it names what happened
+    """The database refuses what a sink does, whatever the message: no such table or column, no right to write."""
+
+    def __init__(self, component: str, said: str) -> None:
+        super().__init__(said)
+        self.component = component
+
+
+class Committer:
+    """Writes what a run of one pipeline has done; only under the token of the region's owner."""
+
+    def __init__(self, database: Database, pipeline: str) -> None:
+        self.database = database
+        self.pipeline = pipeline
+
+    async def commit(self, epoch: EpochCommit) -> None:
+        """Write an epoch: the fence, then everything else, in one transaction. Raises LeaseLost under an older token.
+
+        Committed already (a COMMIT whose answer was lost), it writes nothing and returns.
+        """
+        reached("commit.begin")
+        async with self.database.transaction() as connection:
+            if not await self._fence(connection, epoch):
+                return
+            reached("commit.fenced")
+            moment = now()
+            refused = [row for sink in epoch.sinks for row in await _write_sink(connection, sink)]
+            reached("commit.sinks")
+            # A parked message that was given to a sink again stands there as completed until the database refuses it.
+            parked = {each.reference: each for each in [*epoch.parked, *refused]}
+            await self._park(connection, parked.values(), moment)
+            reached("commit.parked")
+            await self._settle(connection, epoch, moment)
+            reached("commit.settled")
+            await self._emit(connection, epoch, moment)
+            reached("commit.emitted")
+            await self._save_state(connection, epoch, moment)
+            reached("commit.state")
+            await self._save_positions(connection, epoch, moment)
+            reached("commit.positions")
+        reached("commit.done")
+
+    async def note(self, region: str, token: int, key: str, data: str) -> None:
+        """Write down at once something that the runtime keeps of a region. Raises LeaseLost under an older token."""
+        async with self.database.transaction() as connection:
+            await self._hold(connection, region, token)
+            row = {
+                "pipeline": self.pipeline,
+                "component_name": region,
+                "state_name": RUNTIME_STATE,
+                "state_key": key,
+                "state_data": data,
+                "version": 0,
+                "updated_at": now(),
+            }
+            await connection.execute(self._upsert(component_state, ("state_data", "updated_at")), [row])
+
+    async def _fence(self, connection: AsyncConnection, epoch: EpochCommit) -> bool:
+        """Hold the region's row for this transaction; False where this very epoch is there already."""
+        mine = sa.and_(regions.c.pipeline == self.pipeline, regions.c.region == epoch.region)
+        if await self._hold(connection, epoch.region, epoch.token) >= epoch.number:
+            return False
+        await connection.execute(
+            sa.update(regions).where(mine).values(epoch=epoch.number, unclean_starts=0, committed_at=now())
+        )
+        return True
+
+    async def _hold(self, connection: AsyncConnection, region: str, token: int) -> int:
+        """Lock a region's row for this transaction; returns the number of its last epoch."""
+        mine = sa.and_(regions.c.pipeline == self.pipeline, regions.c.region == region)
+        held = sa.select(regions.c.token, regions.c.epoch).where(mine).with_for_update()
+        found = (await connection.execute(held)).one_or_none()
+        if found is None or found.token != token:
+            raise LeaseLost(
+                f"pipeline {self.pipeline!r}, region {region!r}: another instance has taken over; this one stops without "
+                f"writing anything more"
+            )
+        return int(found.epoch)
+
+    async def _settle(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+        table = port_messages.c
+        done = {"status": "completed", "completed_at": moment, "processed_at": moment}
+        for settled in epoch.settled:
+            seqs = sorted(settled.seqs)
+            mine = sa.and_(
+                table.pipeline == self.pipeline,
+                table.target_component == settled.component,
+                table.port_name == settled.port,
+                table.status == "pending",
+                ~table.parked,
+            )
+            if self.database.is_sqlite and seqs:
+                # One writer gives out seqs in the order of commits: all between first and last have been taken.
+                await connection.execute(
+                    sa.update(port_messages).where(mine, table.seq.between(seqs[0], seqs[-1])).values(done)
+                )
+                continue
+            for at in range(0, len(seqs), SEQS):
+                chosen = table.seq == sa.any_(sa.cast(seqs[at : at + SEQS], postgresql.ARRAY(sa.BigInteger)))
+                await connection.execute(sa.update(port_messages).where(mine, chosen).values(done))
+
+    async def _emit(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+        for output in epoch.outputs:
+            if output.messages:
+                await bulk.insert(
+                    connection,
+                    port_messages,
+                    {
+                        "pipeline": self.pipeline,
+                        "source_component": output.source,
+                        "target_component": output.component,
+                        "port_name": output.port,
+                        "created_at": moment,
+                    },
+                    {
+                        "message_data": output.messages,
+                        "order_key": output.keys or [None] * len(output.messages),
+                    },
+                )
+
+    async def _save_state(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+        table = component_state
+        for change in epoch.state:
+            kept = [
+                {
+                    "pipeline": self.pipeline,
+                    "component_name": change.component,
+                    "state_name": change.state,
+                    "state_key": key,
+                    "state_data": data,
+                    "version": epoch.number,
+                    "updated_at": moment,
+                }
+                for key, data in change.values.items()
+                if data is not None
+            ]
+            cleared = [{"cleared_key": key} for key, data in change.values.items() if data is None]
+            if kept:
+                await connection.execute(self._upsert(table, ("state_data", "version", "updated_at")), kept)
+            if cleared:
+                await connection.execute(
+                    sa.delete(table).where(
+                        table.c.pipeline == self.pipeline,
+                        table.c.component_name == change.component,
+                        table.c.state_name == change.state,
+                        table.c.state_key == sa.bindparam("cleared_key"),
+                    ),
+                    cleared,
+                )
+
+    async def _save_positions(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+        rows = [
+            {
+                "pipeline": self.pipeline,
+                "checkpoint_name": "",
+                "component_name": name,
+                "checkpoint_data": json.dumps(position),
+                "version": epoch.number,
+                "created_at": moment,
+            }
+            for name, position in epoch.positions.items()
+        ]
+        if rows:
+            await connection.execute(self._upsert(checkpoints, ("checkpoint_data", "version", "created_at")), rows)
+
+    async def _park(self, connection: AsyncConnection, parked: Iterable[Parked], moment: datetime) -> None:
+        """Bring the rows of parked messages up to date; a handle that is not there yet is inserted.
+
+        A completed row stays as it is: an answer that comes late changes nothing.
+        """
+        made: list[dict[str, Any]] = []
+        changed: dict[type, list[dict[str, Any]]] = {int: [], str: []}
+        for each in parked:
+            values = _parked_values(each, moment)
+            if isinstance(each.reference, str) and each.status != "completed":
+                made.append({**self._made_values(each, moment), **values})
+            else:
+                row = {f"to_{name}": value for name, value in values.items()}
+                changed[type(each.reference)].append({"which": each.reference, **row})
+        if made:
+            await bulk.execute(connection, Statement(_insert_parked(self.database.is_sqlite), made))
+        table = port_messages.c
+        for kind, column in ((int, table.seq), (str, table.handle)):
+            if changed[kind]:
+                await bulk.execute(connection, Statement(self._change_parked(column), changed[kind]))
+
+    def _made_values(self, each: Parked, moment: datetime) -> dict[str, Any]:
+        """What the row of a message has from its beginning."""
+        return {
+            "pipeline": self.pipeline,
+            "target_component": each.component,
+            "port_name": each.port,
+            "source_component": "",
+            "message_data": each.data,
+            "handle": each.reference,
+            "message_metadata": None if each.identity is None else json.dumps({"identity": each.identity}),
+            "order_key": each.order_key,
+            "created_at": moment,
+        }
+
+    def _change_parked(self, reference: sa.Column[Any]) -> sa.Update:
+        """Change the row of one reference, `which`, that is not completed."""
+        table = port_messages.c
+        changes: dict[str, Any] = {name: sa.bindparam(f"to_{name}", type_=table[name].type) for name in PARKED}
+        changes["error_details"] = sa.func.coalesce(changes["error_details"], table.error_details)
+        mine = (table.pipeline == self.pipeline, reference == sa.bindparam("which"), table.status != COMPLETED)
+        return sa.update(port_messages).where(*mine).values(changes)
+
+    def _upsert(self, table: sa.Table, changed: Sequence[str]) -> Any:
+        dialect = sqlite if self.database.is_sqlite else postgresql
+        statement: Any = dialect.insert(table)
+        keys = [column.name for column in table.primary_key]
+        return statement.on_conflict_do_update(
+            index_elements=keys, set_={name: statement.excluded[name] for name in changed}
+        )
+
+
+def _insert_parked(on_sqlite: bool) -> Any:
+    """Insert the row of a handle; where it is there already, and not completed, it is changed."""
+    table = port_messages.c
+    statement: Any = (sqlite if on_sqlite else postgresql).insert(port_messages).inline()
+    changes = {name: statement.excluded[name] for name in PARKED}
+    changes["error_details"] = sa.func.coalesce(changes["error_details"], table.error_details)
+    return statement.on_conflict_do_update(
+        index_elements=[table.handle],
+        index_where=table.handle.is_not(None),
+        set_=changes,
+        where=(table.pipeline == statement.excluded.pipeline) & (table.status != COMPLETED),
+    )
+
+
+def _parked_values(each: Parked, moment: datetime) -> dict[str, Any]:
+    details: Mapping[str, Any] | None = each.details
+    return {
+        "status": each.status,
+        "parked": True,
+        "retry_count": each.attempts,
+        "max_retries": each.max_attempts,
+        "next_retry_at": each.next_retry_at if each.status == "failed" else None,
+        "processed_at": moment,
+        "completed_at": moment if each.status == "completed" else None,
+        "error_type": each.error_type,
+        "error_message": each.error_message,
+        # What a replayed message failed with before stands in its details, and stays there.
+        "error_details": None if details is None else json.dumps(details),
+    }
+
+
+async def _write_sink(connection: AsyncConnection, sink: SinkRows) -> list[Parked]:
+    """Execute a batch of a sink; where the database refuses a row, message by message. Returns the refused ones, parked.
+
+    Each try is a savepoint, so that what the database refuses costs neither its neighbours nor the epoch.
+    """
+    try:
+        async with connection.begin_nested():
+            for statement in sink.statements:
+                await bulk.execute(connection, statement)
+        return []
+    except (DBAPIError, OverflowError) as error:
+        _raise_unless_of_a_message(sink, error)
+        if sink.size == 1:
+            return _refused(sink, 0, error)
+    parked: list[Parked] = []
+    for number in range(sink.size):
+        try:
+            statements = sink.single(number)
+        except Exception as error:  # the component's own word on this message
+            parked += _refused(sink, number, error)
+            continue
+        try:
+            async with connection.begin_nested():
+                for statement in statements:
+                    await bulk.execute(connection, statement)
+        except (DBAPIError, OverflowError) as error:
+            _raise_unless_of_a_message(sink, error)
+            parked += _refused(sink, number, error)
+    return parked
+
+
+def _raise_unless_of_a_message(sink: SinkRows, error: DBAPIError | OverflowError) -> None:
+    """Go on only with what is the fault of a row's values; a table that is not there is nobody's row."""
+    if is_store_fault(error):
+        raise error
+    if is_declaration_fault(error):
+        raise SinkRefused(sink.component, database_said(error)) from error
+
+
+def _refused(sink: SinkRows, number: int, error: Exception) -> list[Parked]:
+    reached("commit.refused")
+    kind = type(getattr(error, "orig", None) or error).__name__
+    parked = sink.refused(number, kind, database_said(error))
+    return [] if parked is None else [parked]

@@ -2,18 +2,34 @@
 
 from autocoder_components.assessments.checking import CheckSecurity, DiscoverTargets, PlanChecks, ValidateConfig
 from autocoder_components.assessments.joining import JoinOutcomes, ScoreFindings
+from autocoder_components.assessments.lifecycle.components import (
+    Claim,
+    Inbox,
+    RecordClaims,
+    RecordVerdicts,
+    RetryDue,
+    StillWanted,
+)
+from autocoder_components.assessments.probes import ProbeServer
 from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.sinks import PrintReport, SaveResults, WriteReports
 
 __all__ = [
     "CheckSecurity",
+    "Claim",
     "DiscoverTargets",
+    "Inbox",
     "JoinOutcomes",
     "PlanChecks",
     "PrintReport",
+    "ProbeServer",
+    "RecordClaims",
+    "RecordVerdicts",
     "Requests",
+    "RetryDue",
     "SaveResults",
     "ScoreFindings",
+    "StillWanted",
     "ValidateConfig",
     "WriteReports",
 ]

@@ -15,6 +15,7 @@ from autocoder import AutocoderError, Emission, Out, Splitter, Transformer
 from autocoder_components.assessments.discover import discover, load
 from autocoder_components.assessments.document import Document
 from autocoder_components.assessments.model import (
+    USUAL_CHECKS,
     Check,
     CheckKind,
     Discovery,
@@ -53,32 +54,44 @@ class DiscoverTargets(Transformer[Request, Discovery], run_in="thread"):
 class PlanChecks(Splitter[Discovery]):
     """Decide which checks each target gets; what is left out goes to `skipped` with the reason.
 
+    The type of the assessment says which checks there are (security: config and security; health: config and status), and
+    the options of the request add and take away. Only servers have a status, a file as a whole has none.
+
     ```yaml
     plan:     {use: assessments.PlanChecks, from: discover}
     config:   {use: assessments.ValidateConfig, from: plan.config}
     security: {use: assessments.CheckSecurity, from: plan.security}
+    status:   {use: assessments.ProbeServer, from: plan.status}
     ```
     """
 
     config = Out(Check)
     security = Out(Check)
+    status = Out(Check)
     skipped = Out(Outcome)
 
     def process(self, discovery: Discovery, /) -> Iterator[Emission]:
         request = discovery.request
-        wanted = [
+        usual = USUAL_CHECKS[request.assessment_type]
+        known = (
             (self.config, CheckKind.CONFIG, request.validate_config),
             (self.security, CheckKind.SECURITY, request.check_security),
+            (self.status, CheckKind.STATUS, request.check_server_status),
+        )
+        checks = [
+            (target, *each)
+            for target in discovery.targets
+            for each in known
+            if (each[2] or each[1] in usual) and (target.server is not None or each[1] is not CheckKind.STATUS)
         ]
-        planned = len(wanted) * len(discovery.targets) + len(discovery.unmatched_filters) + (not discovery.targets)
-        for target in discovery.targets:
-            for out, kind, asked in wanted:
-                if asked:
-                    yield out(Check(request, target, kind, planned))
-                else:
-                    yield self.skipped(
-                        Outcome(request, target, kind, Status.SKIPPED, planned, reason="switched off in the request")
-                    )
+        planned = len(checks) + len(discovery.unmatched_filters) + (not discovery.targets)
+        for target, out, kind, asked in checks:
+            if asked:
+                yield out(Check(request, target, kind, planned))
+            else:
+                yield self.skipped(
+                    Outcome(request, target, kind, Status.SKIPPED, planned, reason="switched off in the request")
+                )
         for pattern in discovery.unmatched_filters:
             reason = UNMATCHED.format(pattern)
             yield self.skipped(Outcome(request, None, CheckKind.SKIPPED, Status.ERROR, planned, reason=reason))
@@ -104,17 +117,17 @@ def _judge(check: Check, rules: Rules, options: RuleOptions) -> Outcome:
     try:
         findings = rules(check.target, loaded.document, options)
     except Exception as error:
-        return replace(blank, reason=_mistake(error))
+        return replace(blank, reason=mistake("the rules broke on this configuration", error))
     if not check.request.include_details:
         findings = tuple(replace(each, evidence=None) for each in findings)
     return replace(blank, status=Status.FAIL if findings else Status.PASS, findings=findings, reason=None)
 
 
-def _mistake(error: Exception) -> str:
+def mistake(what: str, error: Exception) -> str:
     """What broke and where, without what the error says: that may quote the configuration."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
-    return f"the rules broke on this configuration ({where}); that is a mistake in autocoder, please report it"
+    return f"{what} ({where}); that is a mistake in autocoder, please report it"
 
 
 class ValidateConfig(Transformer[Check, Outcome], run_in="thread"):

@@ -28,7 +28,7 @@ from autocoder_components.assessments.reports.text import plural
 from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.sinks import PrintReport, WriteReports
 
-PIPELINE: Final = "assessments.assessments"
+PIPELINE: Final = "assessments.assess"
 FORMATS: Final = ("table", "json", "sarif", "html", "none")
 ASKED_FOR: Final = frozenset({"given", "inline"})
 """The scopes of targets that a request names one by one, so that one without a verdict is no accident of a walk."""
@@ -90,6 +90,12 @@ Ctrl-C finishes the assessment at hand; a second one leaves at once and publishe
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write what was found to this file, as known from now on.",
 )
+@click.option(
+    "--status",
+    "ask_servers",
+    is_flag=True,
+    help="Ask the servers themselves, too, as far as the environment's settings allow programs and hosts.",
+)
 @click.option("--no-details", is_flag=True, help="Counts and failures only, no evidence.")
 @click.option("--id", "assessment_id", metavar="ID", help="The assessment's id; one stored under it is replaced.")
 @click.option("--database", metavar="URL", help="Where results are kept, instead of the settings' database.")
@@ -100,8 +106,8 @@ def assess(**options: Any) -> int:
     """Assess the MCP servers that client configurations name: are they valid, are they safe?
 
     PATH is a file or folder; none means the client configurations on this machine and below the working folder. Nothing
-    that a configuration names is ever started. Findings go to stdout, reports to files, all else to stderr, and the
-    numbers and findings to the database.
+    that a configuration names is started or contacted, unless --status asks for it and the settings allow it. Findings go
+    to stdout, reports to files, all else to stderr, and the numbers and findings to the database.
     """
     if options["no_reports"] and options["reports"]:
         raise click.UsageError("--report and --no-reports exclude each other; leave one of them out")
@@ -137,6 +143,8 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
         request["paths"] = list(options["paths"])
     if options["servers"]:
         request["server_filter"] = list(options["servers"])
+    if options["ask_servers"]:
+        request["check_server_status"] = True
     if options["no_details"]:
         request["include_details"] = False
     if options["assessment_id"] is not None:

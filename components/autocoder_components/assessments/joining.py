@@ -49,22 +49,30 @@ class JoinOutcomes(Merger[Joined]):
     State is kept by assessment id. What has not come when the input ends is an error outcome, never a pass.
 
     ```yaml
-    join: {use: assessments.JoinOutcomes, from: {config: config, security: security, skipped: plan.skipped}}
+    join:
+      use: assessments.JoinOutcomes
+      from: {config: config, security: security, status: status, skipped: plan.skipped}
     ```
     """
 
     config = In(Outcome)
     security = In(Outcome)
+    status = In(Outcome)
     skipped = In(Outcome)
     arrived = Keyed(Arrived, default=Arrived())
 
     def key(self, outcome: Outcome, /) -> str:
-        return outcome.request.assessment_id
+        request = outcome.request
+        # What an attempt left behind when its worker died is no part of the next one.
+        return request.assessment_id if request.attempt is None else f"{request.assessment_id}#{request.attempt}"
 
     def on_config(self, outcome: Outcome, /) -> Joined | None:
         return self._join(outcome)
 
     def on_security(self, outcome: Outcome, /) -> Joined | None:
+        return self._join(outcome)
+
+    def on_status(self, outcome: Outcome, /) -> Joined | None:
         return self._join(outcome)
 
     def on_skipped(self, outcome: Outcome, /) -> Joined | None:
@@ -95,9 +103,15 @@ def _lost(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
     for each in outcomes:
         if each.target is not None:
             kinds.setdefault(each.target, set()).add(each.kind)
+    request = first.request
+    asked = {
+        CheckKind.CONFIG: request.validate_config,
+        CheckKind.SECURITY: request.check_security,
+        CheckKind.STATUS: request.check_server_status,
+    }
     for target, seen in kinds.items():
-        for kind in (CheckKind.CONFIG, CheckKind.SECURITY):
-            if missing and kind not in seen:
+        for kind in (each for each, wanted in asked.items() if wanted):
+            if missing and kind not in seen and (target.server is not None or kind is not CheckKind.STATUS):
                 missing -= 1
                 yield replace(absent, target=target, kind=kind)
     for _ in range(missing):

@@ -6,8 +6,10 @@ them, never the values. The raw text of a configuration stays in its file (or, f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Severity(StrEnum):
@@ -41,7 +43,18 @@ class CheckKind(StrEnum):
 
     CONFIG = "config"
     SECURITY = "security"
+    STATUS = "status"
     SKIPPED = "skipped"
+
+
+USUAL_CHECKS: Mapping[str, frozenset[CheckKind]] = MappingProxyType(
+    {
+        "security": frozenset({CheckKind.CONFIG, CheckKind.SECURITY}),
+        "health": frozenset({CheckKind.CONFIG, CheckKind.STATUS}),
+        "compliance": frozenset({CheckKind.CONFIG, CheckKind.SECURITY, CheckKind.STATUS}),
+    }
+)
+"""The checks that belong to each type of assessment where the request says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +80,8 @@ class Candidate:
 class Request:
     """One assessment asked for. Paths are files or folders; none means the client configurations of this machine.
 
-    `requested_at` is ISO 8601 with an offset; the source of the request fills it in.
+    `requested_at` is ISO 8601 with an offset; the source of the request fills it in. `attempt` is that of the
+    lifecycle, where the request comes from there; `timeout` is the time in seconds that the request has.
     """
 
     assessment_id: str
@@ -78,7 +92,10 @@ class Request:
     include_details: bool = True
     validate_config: bool = True
     check_security: bool = True
+    check_server_status: bool = False
     requested_at: str = ""
+    attempt: int | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,26 +17,17 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
 from autocoder import Batch, Source
-from autocoder_components.assessments.model import Candidate, Request
+from autocoder_components.assessments.model import USUAL_CHECKS, Candidate, CheckKind, Request
 from autocoder_components.assessments.reports.text import moment
 
-NOT_YET: Final[Mapping[str, tuple[str, str]]] = {
-    "check_server_status": ("checkServerStatus", "starting and probing servers"),
-    "check_compliance": ("checkCompliance", "mapping outcomes to controls"),
-    "deep_scan": ("deepScan", "starting servers to inspect their tools"),
-}
-"""Options that may be written as false, and what has to come before they may be true."""
-
-UNKNOWN_YET: Final[Mapping[str, str]] = {
-    "generateReport": "the sinks of the pipeline say which reports are written",
-    "saveResults": "the sinks of the pipeline say what is kept",
-    "timeout": "nothing here waits for anything but files",
-}
-"""Options of the older services that no component could honour, and what holds instead."""
+LONGEST_TIMEOUT: Final = 24 * 3600
+"""Seconds, a day."""
 
 _FILTER_NAMES: Final = ("server_filter", "serverFilter", "server_name", "serverName")
 
@@ -51,6 +43,54 @@ def _not_empty(path: str) -> str:
     if not path:
         raise ValueError("a path must not be empty; write . for the working folder")
     return path
+
+
+def _not_yet(why: str) -> Any:
+    """Refuses an option that is switched on, at its own place: left out in silence, its check would be read as passed."""
+
+    def refuse(asked: bool) -> bool:
+        if asked:
+            raise ValueError(f"is not available yet: {why} comes in a later version; leave it out")
+        return asked
+
+    return AfterValidator(refuse)
+
+
+def _never(instead: str) -> Any:
+    """Refuses an option of the older services whatever it says, and tells what holds instead."""
+
+    def refuse(_written: Any) -> Any:
+        raise ValueError(f"is not available yet: {instead}; leave it out")
+
+    return BeforeValidator(refuse)
+
+
+def _no_compliance(kind: str) -> str:
+    if kind == "compliance":
+        raise ValueError("'compliance' is not available yet: it needs controls; write security or health")
+    return kind
+
+
+_REFUSED: Final = WithJsonSchema({"not": {}})
+"""What editors are told of an option that has no right value."""
+
+_OFF: Final = WithJsonSchema({"type": "boolean", "const": False})
+"""What editors are told of an option that may be written as false."""
+
+
+def _every_spelling(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Editors are told of the older names, too."""
+    for field in model.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            first, *others = map(str, field.validation_alias.choices)
+            schema["properties"].update((each, schema["properties"][first]) for each in others)
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """The value of an option that is written under two names."""
+
+    names: tuple[str, ...]
 
 
 def _fixed_time(text: str) -> str:
@@ -69,20 +109,11 @@ def _option(name: str, camel: str) -> AliasChoices:
 class CandidateSpec(BaseModel):
     """A configuration given inline. What is wrong with it is said without quoting it: it may hold credentials."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     text: str = Field(description="the configuration, as a client would have it on disk")
     name: str = Field(default="<inline>", min_length=1, description="what reports call it")
     client: str | None = Field(default=None, description="the client whose dialect it is in; none: found out")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, written: Any) -> Any:
-        # Refused here and not by pydantic, whose errors stand at the unknown key and so are shown with its value.
-        unknown = [str(key) for key in written if key not in cls.model_fields] if isinstance(written, Mapping) else []
-        if unknown:
-            raise ValueError(f"a candidate has no field {unknown[0]!r}; its fields: {', '.join(cls.model_fields)}")
-        return written
 
     def candidate(self) -> Candidate:
         """The candidate as the pipeline carries it."""
@@ -96,12 +127,14 @@ class RequestSpec(BaseModel):
     as a pass of it.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_every_spelling)
 
     id: AssessmentId | None = Field(default=None, description="the id of the assessment; made up where it is left out")
-    type: Literal["security", "health", "compliance"] = Field(
-        default="security", validation_alias=_option("type", "assessmentType"), description="what is judged"
-    )
+    type: Annotated[
+        Literal["security", "health", "compliance"],
+        AfterValidator(_no_compliance),
+        WithJsonSchema({"type": "string", "enum": ["security", "health"]}),
+    ] = Field(default="security", validation_alias=_option("type", "assessmentType"), description="what is judged")
     paths: list[Annotated[str, AfterValidator(_not_empty)]] = Field(
         default_factory=list, description="files and folders; none: the clients of this machine"
     )
@@ -118,45 +151,86 @@ class RequestSpec(BaseModel):
         validation_alias=_option("include_details", "includeDetails"),
         description="false: counts and failures only, no evidence",
     )
-    validate_config: bool = Field(default=True, validation_alias=_option("validate_config", "validateConfig"))
-    check_security: bool = Field(default=True, validation_alias=_option("check_security", "checkSecurity"))
-    check_server_status: bool = Field(
-        default=False, validation_alias=_option("check_server_status", "checkServerStatus")
+    validate_config: bool | None = Field(
+        default=None,
+        validation_alias=_option("validate_config", "validateConfig"),
+        description="judge whether the configuration is valid; by default of every type",
     )
-    check_compliance: bool = Field(default=False, validation_alias=_option("check_compliance", "checkCompliance"))
-    deep_scan: bool = Field(default=False, validation_alias=_option("deep_scan", "deepScan"))
+    check_security: bool | None = Field(
+        default=None,
+        validation_alias=_option("check_security", "checkSecurity"),
+        description="judge whether the configuration is safe; by default of the type security",
+    )
+    check_server_status: bool | None = Field(
+        default=None,
+        validation_alias=_option("check_server_status", "checkServerStatus"),
+        description="ask the servers themselves, as far as the environment allows it; by default of the type health",
+    )
+    check_compliance: Annotated[bool, _not_yet("mapping outcomes to controls"), _OFF] = Field(
+        default=False, validation_alias=_option("check_compliance", "checkCompliance")
+    )
+    deep_scan: Annotated[bool, _not_yet("starting servers to inspect their tools"), _OFF] = Field(
+        default=False, validation_alias=_option("deep_scan", "deepScan")
+    )
+    generate_report: Annotated[None, _never("the sinks of the pipeline say which reports are written"), _REFUSED] = (
+        Field(default=None, validation_alias=_option("generate_report", "generateReport"))
+    )
+    save_results: Annotated[None, _never("the sinks of the pipeline say what is kept"), _REFUSED] = Field(
+        default=None, validation_alias=_option("save_results", "saveResults")
+    )
+    timeout: float | None = Field(
+        default=None, gt=0, le=LONGEST_TIMEOUT, description="seconds that probing one server may take at most"
+    )
+    always_waits: ClassVar[bool] = False
+    """Whether a timeout has a meaning even where no server is asked."""
 
     @model_validator(mode="before")
     @classmethod
-    def _said_once(cls, written: Any) -> Any:
+    def _one_spelling(cls, written: Any) -> Any:
+        """An option under two names keeps its place under the first, for the field to refuse beside all else."""
         if not isinstance(written, Mapping):
             return written
-        for name, instead in UNKNOWN_YET.items():
-            if name in written or _snake(name) in written:
-                raise ValueError(f"{name} is not available yet: {instead}; leave it out")
+        kept = dict(written)
         for field in cls.model_fields.values():
             names = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else ()
-            said = [str(name) for name in names if name in written]
+            said = tuple(str(name) for name in names if name in kept)
             if len(said) > 1:
-                raise ValueError(f"{' and '.join(said)} say the same; write one of them")
-        return written
+                for name in said[1:]:
+                    del kept[name]
+                kept[said[0]] = _Twice(said)
+        return kept
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _said_once(cls, value: Any) -> Any:
+        if isinstance(value, _Twice):
+            raise ValueError(f"{' and '.join(value.names)} say the same; write one of them")  # noqa: TRY004
+        return value
 
     @model_validator(mode="after")
-    def _available(self) -> RequestSpec:
-        for name, (camel, what) in NOT_YET.items():
-            if getattr(self, name):
-                raise ValueError(f"{camel} is not available yet: {what} comes in a later version; leave it out")
-        if self.type != "security":
-            missing = "status probes" if self.type == "health" else "controls"
+    def _judges_something(self) -> RequestSpec:
+        kinds = self.kinds()
+        if not kinds:
             raise ValueError(
-                f"assessments of type {self.type!r} are not available yet: they need {missing}; use 'security'"
+                "validateConfig, checkSecurity and checkServerStatus are off, so nothing would be judged; leave one on"
             )
-        if not (self.validate_config or self.check_security):
-            raise ValueError("both validateConfig and checkSecurity are off, so nothing would be judged; leave one on")
+        if self.timeout is not None and CheckKind.STATUS not in kinds and not self.always_waits:
+            raise ValueError("timeout is for asking servers, which this request does not; say checkServerStatus, too")
         return self
+
+    def kinds(self) -> frozenset[CheckKind]:
+        """The checks to make: those of the type, with what the options add and take away."""
+        said = {
+            CheckKind.CONFIG: self.validate_config,
+            CheckKind.SECURITY: self.check_security,
+            CheckKind.STATUS: self.check_server_status,
+        }
+        usual = USUAL_CHECKS[self.type]
+        return frozenset(kind for kind, asked in said.items() if (kind in usual if asked is None else asked))
 
     def request(self, now: str) -> Request:
         """The request as the pipeline carries it."""
+        kinds = self.kinds()
         return Request(
             assessment_id=self.id or str(uuid.uuid4()),
             paths=tuple(self.paths),
@@ -164,14 +238,12 @@ class RequestSpec(BaseModel):
             assessment_type=self.type,
             server_filter=tuple(self.server_filter),
             include_details=self.include_details,
-            validate_config=self.validate_config,
-            check_security=self.check_security,
+            validate_config=CheckKind.CONFIG in kinds,
+            check_security=CheckKind.SECURITY in kinds,
+            check_server_status=CheckKind.STATUS in kinds,
             requested_at=now,
+            timeout=self.timeout,
         )
-
-
-def _snake(camel: str) -> str:
-    return "".join(f"_{each.lower()}" if each.isupper() else each for each in camel)
 
 
 def clock(fixed: str | None) -> str:

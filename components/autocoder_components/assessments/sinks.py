@@ -14,7 +14,7 @@ import anyio.to_thread
 from pydantic import Field
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from autocoder import Sink, Statement
+from autocoder import AutocoderError, Sink, Statement
 from autocoder_components.assessments.model import Assessment
 from autocoder_components.assessments.reports.html import render_html
 from autocoder_components.assessments.reports.json_report import render_json
@@ -124,8 +124,19 @@ class SaveResults(Sink[Assessment]):
                 yield Statement(statement, rows)
 
 
+class PrintError(AutocoderError, OSError):
+    """The standard output takes no more; an OSError, so that it stops a pipeline as a full disk does."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"the assessment was not printed: {error.strerror}; free some space where stdout leads, or lead it elsewhere"
+        )
+
+
 class PrintReport(Sink[Assessment]):
     """Print each assessment on the standard output, as a table for people or in the form of a report.
+
+    A reader that has had enough (`| head`) stops nothing: the rest is not printed, but kept and judged like the others.
 
     ```yaml
     show: {use: assessments.PrintReport, from: score, with: {format: table}}
@@ -142,13 +153,27 @@ class PrintReport(Sink[Assessment]):
 
     def write(self, batch: Sequence[Assessment], /) -> None:
         for assessment in batch:
-            if self.format == "table":
-                show_table(assessment, sys.stdout)
-            elif self.format != "none":
-                _print_document(RENDER[self.format](assessment))
-            sys.stdout.flush()
+            try:
+                self._print(assessment)
+            except BrokenPipeError:
+                _print_no_more()
+            except OSError as error:
+                _print_no_more()
+                raise PrintError(error) from error
             if self.keep:
                 self.printed.append(assessment)
+
+    def _print(self, assessment: Assessment) -> None:
+        if self.format == "table":
+            show_table(assessment, sys.stdout)
+        elif self.format != "none":
+            _print_document(RENDER[self.format](assessment))
+        sys.stdout.flush()
+
+
+def _print_no_more() -> None:
+    """What is still in the buffer would fail again when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_document(text: str) -> None:

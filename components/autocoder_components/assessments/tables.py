@@ -174,6 +174,8 @@ def scope_of(request: Request) -> str:
         "servers": sorted(request.server_filter),
         "config": request.validate_config,
         "security": request.check_security,
+        # Said only where it is asked for, so that what was stored before there were probes stays comparable.
+        **({"status": True} if request.check_server_status else {}),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

@@ -14,6 +14,7 @@ from autocoder_components.assessments.rules import (
     credentials,
     execution,
     exposure,
+    status,
     structure,
     supply,
     text,
@@ -21,12 +22,14 @@ from autocoder_components.assessments.rules import (
 )
 from autocoder_components.assessments.rules.base import FileContext, RuleOptions, ServerContext, Theme
 
-__all__ = ["CATALOGUE", "RULE_PACK", "RuleOptions", "check_security", "validate_config"]
+__all__ = ["CATALOGUE", "RULE_PACK", "RuleOptions", "check_security", "server_context", "validate_config"]
 
 RULE_PACK = "2026.11"
 CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME)
 SECURITY: tuple[Theme, ...] = (credentials.THEME, supply.THEME, execution.THEME, exposure.THEME, authority.THEME)
-CATALOGUE: dict[str, RuleInfo] = {rule.id: rule for theme in (*CONFIG, *SECURITY) for rule in theme.catalogue}
+CATALOGUE: dict[str, RuleInfo] = {
+    rule.id: rule for theme in (*CONFIG, *SECURITY, status.THEME) for rule in theme.catalogue
+}
 
 
 def validate_config(target: Target, document: Document, options: RuleOptions | None = None) -> tuple[Finding, ...]:
@@ -43,6 +46,11 @@ def check_security(target: Target, document: Document, options: RuleOptions | No
     No finding holds a secret value: at most its masked shape and a hash keyed with `options.salt`.
     """
     return _apply(SECURITY, target, document, options)
+
+
+def server_context(target: Target, document: Document, options: RuleOptions | None = None) -> ServerContext:
+    """The server of a target in its document; raises LookupError where the document does not have it."""
+    return _server(FileContext(target, document, options or RuleOptions(), (), ()))
 
 
 def _apply(
@@ -66,11 +74,15 @@ def _found(themes: tuple[Theme, ...], source: FileContext) -> Iterator[Finding]:
             for file_rule in theme.file_rules:
                 yield from file_rule(source)
         return
+    context = _server(source)
+    for theme in themes:
+        for server_rule in theme.server_rules:
+            yield from server_rule(context)
+
+
+def _server(source: FileContext) -> ServerContext:
     place = source.target.place
     server = server_at(source.document, source.dialect, place.line, place.column)
     if server is None:
         raise LookupError("the target names a server that its document does not have")
-    context = ServerContext(source, server, analyse(server.argv))
-    for theme in themes:
-        for server_rule in theme.server_rules:
-            yield from server_rule(context)
+    return ServerContext(source, server, analyse(server.argv))

@@ -1,0 +1,399 @@
+"""`autocoder assessments`: the service's store from the command line, one operation a command."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TextIO, TypeVar
+
+import anyio
+import click
+from sqlalchemy.exc import DBAPIError
+
+from autocoder import (
+    UnreachableError,
+    UsageError,
+    common_options,
+    give,
+    give_json,
+    json_option,
+    open_session,
+    say,
+)
+from autocoder_components.assessments.lifecycle import output
+from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
+from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
+from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
+from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.reports.text import moment, plural
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+NO_VERDICT: Final = 1
+MOST_TOLD: Final = 20
+STATES: Final = tuple(each.value for each in State)
+EPILOG: Final = """\b
+Examples:
+  autocoder assessments create --path ~/projects --wait
+  autocoder assessments list --state failed --json | jq '.assessments[].assessment_id'
+  autocoder assessments retry --all-failed
+
+\b
+Exit codes: 0 done; 1 refused, not found, or waited in vain; 2 usage, or a request
+that cannot be stored; 69 the database cannot be reached; 78 invalid configuration.
+"""
+
+
+class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """An instant: ISO 8601 with an offset from UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return moment(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write it like 2026-11-21T08:00:00+00:00", param, ctx)
+
+
+@click.group("assessments", epilog=EPILOG)
+@common_options
+def assessments() -> None:
+    """Ask the assessment service, and look after what it keeps.
+
+    `create` sends a request to the service, which `autocoder run assessments` is; the other commands work whether it runs
+    or not. Everything happens in the settings' database.
+    """
+
+
+def _store_options(command: F) -> F:
+    """What every command has: which database, and how answers are given."""
+    env = click.option(
+        "--env",
+        "environment",
+        metavar="NAME",
+        help="The environment, config/NAME.yaml (default: AUTOCODER_ENV, or development).",
+    )
+    database = click.option("--database", metavar="URL", help="Instead of the settings' database.")
+    return env(database(json_option(common_options(command))))
+
+
+def _on_store(options: dict[str, Any], work: Callable[[AssessmentStore], Awaitable[T]]) -> T:
+    """Do something with the store of these options, as the user who runs the command."""
+    session = open_session(options["environment"], database=options["database"])
+    database = session.settings.database.options()
+
+    async def doing() -> T:
+        async with open_store(database, actor=Actor(f"cli:{_user()}")) as store:
+            try:
+                return await work(store)
+            except DBAPIError as error:
+                said = next(iter(str(error.orig).splitlines()), "no reason")
+                raise UnreachableError(
+                    f"the database {database.shown} broke off: {said}; nothing was changed, try again"
+                ) from error
+
+    return anyio.run(doing)
+
+
+def _user() -> str:
+    with suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return "unknown"
+
+
+def _as_json() -> bool:
+    return bool(click.get_current_context().obj.json)
+
+
+@assessments.command("create")
+@click.option("--id", "assessment_id", metavar="ID", help="The id; the same request under it again changes nothing.")
+@click.option("--path", "paths", multiple=True, metavar="PATH", help="A file or folder to assess; repeatable.")
+@click.option("--server", "servers", multiple=True, metavar="GLOB", help="Only servers of such a name; repeatable.")
+@click.option("--type", "kind", metavar="TYPE", help="security, health or compliance.  [default: security]")
+@click.option("--source", metavar="SOURCE", help="Which service asks: installer or compliance.  [default: compliance]")
+@click.option("--priority", type=int, metavar="N", help="1 (first) to 10.  [default: 5]")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long an attempt may take.")
+@click.option("--max-retries", type=int, metavar="N", help="Automatic attempts behind the first.")
+@click.option("--file", metavar="FILE", help="Requests as JSON, one a line, from a file or - for stdin.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the verdict of each.")
+@click.option(
+    "--wait-timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="At most so long."
+)
+@_store_options
+def create(**options: Any) -> int:
+    """Ask for assessments; the ids are printed once they are stored.
+
+    All requests of a file are stored, or none. Relative paths are those of this working folder.
+    """
+    written = {
+        "id": options["assessment_id"],
+        "paths": [str(Path(each).expanduser().absolute()) for each in options["paths"]],
+        "server_filter": list(options["servers"]),
+        "type": options["kind"],
+        **{name: options[name] for name in ("source", "priority", "timeout", "max_retries")},
+    }
+    request = {name: value for name, value in written.items() if value not in (None, [])}
+    if options["file"] is not None and request:
+        raise UsageError("--file holds whole requests; leave the other options out")
+    requests = [request] if options["file"] is None else _requests(options["file"])
+
+    async def work(store: AssessmentStore) -> list[str] | list[AssessmentState]:
+        ids = await store.batch_create(requests)
+        if not options["waits"]:
+            return ids
+        return [await store.wait_for_completion(each, options["wait_timeout"]) for each in ids]
+
+    made = _on_store(options, work)
+    if options["waits"]:
+        ended = [each for each in made if isinstance(each, AssessmentState)]
+        return _told(ended)
+    if _as_json():
+        give_json({"created": made})
+    else:
+        give("\n".join(map(str, made)))
+    return 0
+
+
+def _requests(file: str) -> list[Any]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from None
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise UsageError(f"{file}:{number}: no JSON ({error}); nothing was stored") from None
+    return found
+
+
+def _told(states: list[AssessmentState]) -> int:
+    """Show verdicts; the exit code says whether there is one for each."""
+    if _as_json():
+        give_json({"assessments": [output.state_data(each) for each in states]})
+    else:
+        give("\n\n".join("\n".join(output.state_lines(each)) for each in states))
+    return 0 if all(each.state is State.COMPLETED for each in states) else NO_VERDICT
+
+
+@assessments.command("wait")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="At most so long.")
+@_store_options
+def wait(ids: tuple[str, ...], **options: Any) -> int:
+    """Wait until assessments have ended; exits with 1 where one has no verdict, or did not end in time."""
+
+    async def work(store: AssessmentStore) -> list[AssessmentState]:
+        until = anyio.current_time() + options["timeout"]
+        return [await store.wait_for_completion(each, max(0.0, until - anyio.current_time())) for each in ids]
+
+    return _told(_on_store(options, work))
+
+
+@assessments.command("show")
+@click.argument("assessment_id", metavar="ID")
+@_store_options
+def show(assessment_id: str, **options: Any) -> None:
+    """Show one assessment with its result; --json shows all of it."""
+    state = _on_store(options, lambda store: store.get_state(assessment_id, fresh=True))
+    if _as_json():
+        give_json(output.state_data(state))
+    else:
+        give("\n".join(output.state_lines(state)))
+
+
+@assessments.command("list")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), metavar="STATE", help="Repeatable.")
+@click.option("--type", "assessment_type", metavar="TYPE", help="security, health or compliance.")
+@click.option("--source", metavar="SOURCE", help="installer or compliance.")
+@click.option("--server", "server_name", metavar="NAME", help="Those that asked for this server alone.")
+@click.option("--since", "created_since", type=When(), metavar="TIME", help="Created then or later (ISO 8601).")
+@click.option("--before", "created_before", type=When(), metavar="TIME", help="Created before.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="At most so many."
+)
+@click.option("--after", metavar="NEXT", help="The next page: what the last one ended with.")
+@_store_options
+def list_all(**options: Any) -> None:
+    """List assessments, the newest first."""
+    names = ("assessment_type", "source", "server_name", "created_since", "created_before")
+    filters = Filters([State(each) for each in options["states"]], **{name: options[name] for name in names})
+
+    async def work(store: AssessmentStore) -> Any:
+        try:
+            return await store.list_assessments(filters, limit=options["limit"], after=options["after"])
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    page = _on_store(options, work)
+    if _as_json():
+        give_json({"assessments": [output.state_data(each) for each in page.assessments], "next": page.next})
+    elif page.assessments:
+        give("\n".join(output.state_table(page.assessments)))
+    else:
+        say("no assessments")
+    if page.next is not None:
+        say(f"there are more: --after {page.next}")
+
+
+@assessments.command("cancel")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--reason", metavar="TEXT", help="Why; the audit trail keeps it.")
+@_store_options
+def cancel(ids: tuple[str, ...], reason: str | None, **options: Any) -> None:
+    """Cancel assessments that wait or are worked on; stops at the first that cannot be."""
+
+    async def work(store: AssessmentStore) -> list[AssessmentState]:
+        return [await store.cancel(each, reason) for each in ids]
+
+    _changed(_on_store(options, work), "cancelled")
+
+
+@assessments.command("retry")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all-failed", is_flag=True, help="All that failed and have attempts left.")
+@click.option(
+    "--max-retries", type=click.IntRange(0), metavar="N", help="With --all-failed: only below so many retries."
+)
+@_store_options
+def retry(ids: tuple[str, ...], **options: Any) -> None:
+    """Give failed assessments their next attempt now."""
+    if bool(ids) == options["all_failed"]:
+        raise UsageError("name the assessments to retry, or give --all-failed")
+
+    async def work(store: AssessmentStore) -> list[AssessmentState]:
+        if options["all_failed"]:
+            given = await store.batch_retry_failed(options["max_retries"])
+            return [await store.get_state(each) for each in given]
+        return [await store.retry(each) for each in ids]
+
+    _changed(_on_store(options, work), "waiting for the next attempt")
+
+
+def _changed(states: list[AssessmentState], what: str) -> None:
+    if _as_json():
+        give_json({"assessments": [output.state_data(each) for each in states]})
+    else:
+        say(f"{plural(len(states), 'assessment')} {what}")
+
+
+@assessments.command("stats")
+@click.option(
+    "--window", type=click.FloatRange(1), default=3600.0, metavar="SECONDS", help="Of the throughput.  [default: 1 h]"
+)
+@_store_options
+def stats(window: float, **options: Any) -> None:
+    """Show the aggregates: totals, processing time, throughput, error rate."""
+    found = _on_store(options, lambda store: store.stats(window=window))
+    if _as_json():
+        give_json(output.data_of(found))
+    else:
+        give("\n".join(output.stats_lines(found)))
+
+
+@assessments.command("audit")
+@click.argument("assessment_id", required=False, metavar="[ID]")
+@click.option("--since", type=When(), metavar="TIME", help="Then or later (ISO 8601 with an offset).")
+@click.option("--before", type=When(), metavar="TIME", help="Before then.")
+@click.option("--from", "old_state", type=click.Choice(STATES), metavar="STATE", help="Changes from this state.")
+@click.option("--to", "new_state", type=click.Choice(STATES), metavar="STATE", help="Changes to this state.")
+@click.option("--by", "changed_by", metavar="ACTOR", help="Changes by this actor.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, metavar="N", help="At most so many."
+)
+@click.option("--after", type=int, default=0, metavar="N", help="Entries behind this one: the next page.")
+@_store_options
+def audit(**options: Any) -> None:
+    """Show who changed what, when and why, the oldest first."""
+    states = {name: None if options[name] is None else State(options[name]) for name in ("old_state", "new_state")}
+    names = ("assessment_id", "since", "before", "changed_by")
+    given: dict[str, Any] = {**{name: options[name] for name in names}, **states}
+    filters = AuditFilters(**given)
+    entries = _on_store(options, lambda store: store.audit(filters, limit=options["limit"], after=options["after"]))
+    if _as_json():
+        give_json({"entries": [output.data_of(each) for each in entries]})
+    elif entries:
+        give("\n".join(output.audit_table(entries)))
+    else:
+        say("nothing happened")
+    if len(entries) == options["limit"]:
+        say(f"there may be more: --after {entries[-1].id}")
+
+
+@assessments.command("cleanup")
+@click.option(
+    "--retention-days", type=click.FloatRange(0), default=30.0, show_default=True, metavar="DAYS", help="Keep so long."
+)
+@click.option(
+    "--audit-days",
+    type=click.FloatRange(0),
+    metavar="DAYS",
+    help="Keep the trail of the deleted so long.  [default: for ever]",
+)
+@_store_options
+def cleanup(retention_days: float, audit_days: float | None, **options: Any) -> None:
+    """Delete what ended long ago, but no failure that awaits its retry."""
+    deleted = _on_store(options, lambda store: store.cleanup(retention_days, audit_days=audit_days))
+    if _as_json():
+        give_json({"deleted": deleted})
+    else:
+        say(f"{plural(deleted, 'assessment')} deleted")
+
+
+@assessments.command("compare")
+@click.argument("first", metavar="FIRST")
+@click.argument("second", metavar="SECOND")
+@_store_options
+def compare(first: str, second: str, **options: Any) -> int:
+    """Show what differs between two verdicts, finding by finding; exits with 1 where something does."""
+
+    async def work(store: AssessmentStore) -> Comparison:
+        return compared(await store.get_state(first), await store.get_state(second))
+
+    found = _on_store(options, work)
+    if _as_json():
+        give_json(output.data_of(found))
+    else:
+        give("\n".join(output.comparison_lines(found)))
+    return 1 if found.differs else 0
+
+
+@assessments.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8"), metavar="FILE")
+@_store_options
+def import_file(file: TextIO, **options: Any) -> int:
+    """Take over assessments that an older system exported: JSON Lines from FILE, or - for stdin.
+
+    Import it again after a crash: what is there already is left alone. Exits with 1 where lines were refused.
+    """
+    report = _on_store(options, lambda store: store.import_legacy(file))
+    if _as_json():
+        give_json(output.data_of(report))
+    else:
+        for each in report.refused[:MOST_TOLD]:
+            say(f"{file.name}:{each.line}: {each.reason}")
+        if len(report.refused) > MOST_TOLD:
+            say(f"... and {len(report.refused) - MOST_TOLD} more; --json tells all of them")
+        counts = f"{report.imported} taken over, {report.known} there already, {len(report.refused)} refused"
+        say(f"{plural(report.read, 'assessment')} read: {counts}")
+    return 1 if report.refused else 0
+
+
+@assessments.command("health")
+@_store_options
+def health(**options: Any) -> int:
+    """Say how the service's store does; exits with 1 where it is not healthy."""
+    found = _on_store(options, lambda store: store.health())
+    if _as_json():
+        give_json(output.data_of(found))
+    else:
+        give("\n".join(output.health_lines(found)))
+    return 0 if found.status == "healthy" else 1

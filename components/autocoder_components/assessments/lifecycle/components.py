@@ -1,0 +1,222 @@
+"""The lifecycle in a pipeline: what waits comes in by priority, its states follow the epochs of the pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, Literal
+
+import anyio
+import sqlalchemy as sa
+from pydantic import Field, ValidationError
+
+from autocoder import Batch, Sink, Source, Statement, Transformer, patiently, pipeline_database
+from autocoder_components.assessments.lifecycle import epochs
+from autocoder_components.assessments.lifecycle.errors import AssessmentError
+from autocoder_components.assessments.lifecycle.requests import spec_of
+from autocoder_components.assessments.lifecycle.states import Actor, Policy
+from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.tables import assessment_states
+from autocoder_components.assessments.lifecycle.wanted import unwanted
+from autocoder_components.assessments.model import Assessment, Request
+from autocoder_components.assessments.reports.json_report import json_document
+from autocoder_components.assessments.requests import clock
+
+_states: Final = assessment_states.c
+_PENDING: Final = _states.state == sa.literal_column("'pending'")  # the words of the partial index
+WORKER: Final = "pipeline:assessments"
+REMEMBERED: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Says that an assessment waits. Which one is taken for it is a matter of priority."""
+
+    assessment_id: str
+
+
+class Inbox(Transformer[Ticket, Ticket]):
+    """Take the tickets that the store of assessments sends with what it creates, retries and rescues.
+
+    ```yaml
+    inbox: {use: assessments.Inbox}
+    ```
+    """
+
+    until_empty: bool = Field(default=False, description="end when no ticket waits, instead of waiting for more")
+
+    def inbox_until(self) -> Literal["drain", "empty"] | None:
+        return "empty" if self.until_empty else "drain"
+
+    def process(self, ticket: Ticket, /) -> Ticket:
+        return ticket
+
+
+class RetryDue(Source[Ticket], replayable=False):
+    """Look after what waits: retries that are due, assessments that a crash orphaned, and those whose ticket was lost.
+
+    Retries and orphans go back to pending, and their tickets come by the inbox. A pending assessment that nobody takes for
+    `stale` seconds gets another ticket from here: one too many does no harm.
+
+    ```yaml
+    due: {use: assessments.RetryDue, with: {every: 5}}
+    ```
+    """
+
+    every: float = Field(default=5.0, gt=0, description="seconds between two looks")
+    stale: float = Field(default=60.0, gt=0, description="seconds after which a pending assessment gets another ticket")
+    grace: float = Field(
+        default=Policy().grace, ge=0, description="seconds behind its deadline after which an attempt is an orphan"
+    )
+    once: bool = Field(default=False, description="look once and end, instead of looking again and again")
+
+    async def read(self, _resume: Any, /) -> AsyncIterator[Batch[Ticket]]:
+        database = pipeline_database()
+        store = AssessmentStore(database, policy=Policy(grace=self.grace))
+
+        async def looked() -> list[Ticket]:
+            await store.sweep()
+            since = datetime.now(UTC) - timedelta(seconds=self.stale)
+            forgotten = sa.select(_states.assessment_id).where(_PENDING, _states.updated_at < since).limit(1000)
+            async with database.reading() as connection:
+                return [Ticket(each) for each in (await connection.execute(forgotten)).scalars()]
+
+        while True:
+            tickets = await patiently(database, "look after assessments", looked)
+            if tickets:
+                yield Batch(tickets)
+            if self.once:
+                return
+            await anyio.sleep(self.every)
+
+
+class Claim(Transformer[Ticket, Request]):
+    """Take for each ticket the assessment that comes first by priority and by how long it has waited.
+
+    That it is being worked on is written by RecordClaims, in the transaction that passes the request on. A ticket for
+    which nothing waits any more (the assessment was cancelled) is dropped.
+
+    ```yaml
+    claim:  {use: assessments.Claim, from: [inbox, due]}
+    claims: {use: assessments.RecordClaims, from: claim}
+    ```
+    """
+
+    async def open(self) -> None:
+        # What was taken, and is pending until its epoch has committed: by id, in which attempt.
+        self._taken: dict[str, int] = {}
+
+    async def process(self, _ticket: Ticket, /) -> Request | None:
+        database = pipeline_database()
+        row = await patiently(database, "claim assessments", self._first)
+        if row is None:
+            return None
+        try:
+            return _request(row)
+        except ValidationError as error:
+            await patiently(database, "refuse an assessment", partial(_refuse, row.assessment_id, error))
+            return None
+
+    async def _first(self) -> Any:
+        async with pipeline_database().reading() as connection:
+            if len(self._taken) >= REMEMBERED:
+                ids = list(self._taken)
+                still = sa.select(_states.assessment_id, _states.retry_count).where(
+                    _PENDING, _states.assessment_id.in_(ids)
+                )
+                self._taken = {each.assessment_id: each.retry_count for each in await connection.execute(still)}
+            first = sa.select(assessment_states).where(_PENDING).order_by(_states.claim_rank, _states.id)
+            for row in await connection.execute(first.limit(len(self._taken) + 1)):
+                if self._taken.get(row.assessment_id, -1) < row.retry_count:
+                    self._taken[row.assessment_id] = row.retry_count
+                    return row
+        return None
+
+
+def _request(row: Any) -> Request:
+    spec = spec_of(json.loads(row.request_data), row.assessment_id)
+    return replace(spec.request(clock(None)), attempt=row.retry_count, timeout=row.timeout_seconds)
+
+
+async def _refuse(assessment_id: str, error: ValidationError) -> None:
+    """Fail what another version stored and this one does not understand; trying again would not help."""
+    store = AssessmentStore(pipeline_database(), actor=Actor(WORKER))
+    fields = ", ".join(sorted({".".join(map(str, each["loc"])) or "request" for each in error.errors()}))
+    with suppress(AssessmentError):  # cancelled meanwhile, or refused already
+        begun = await store.start_processing(assessment_id)
+        why = f"this version does not understand the request: {fields}; create another one"
+        await store.fail(assessment_id, why, retryable=False, attempt=begun.retry_count)
+
+
+class StillWanted(Transformer[Request, Request]):
+    """Drop requests that were cancelled or ran out of time while they waited behind others.
+
+    ```yaml
+    wanted: {use: assessments.StillWanted, from: {port: claim, durable: true, limit: 100}}
+    ```
+    """
+
+    async def process(self, request: Request, /) -> Request | None:
+        return request if await unwanted(request) is None else None
+
+
+class RecordClaims(Sink[Request]):
+    """Note that assessments are being worked on, in the transaction that passes them on: pending to processing.
+
+    What was cancelled meanwhile is left alone; its verdict will come too late.
+
+    ```yaml
+    claims: {use: assessments.RecordClaims, from: claim}
+    ```
+    """
+
+    async def open(self) -> None:
+        self._postgres = not pipeline_database().is_sqlite
+
+    def statements(self, batch: Sequence[Request], /) -> Iterator[Statement]:
+        rows = []
+        for request in batch:
+            if request.attempt is not None:
+                moment = datetime.now(UTC)
+                deadline = moment + timedelta(seconds=request.timeout or Policy().timeout)
+                rows.append(_row(request, moment) | {"deadline": deadline})
+        return epochs.claims(rows, postgres=self._postgres) if rows else iter(())
+
+
+class RecordVerdicts(Sink[Assessment]):
+    """Complete assessments with their reports, in the transaction that ends their way through the pipeline.
+
+    A verdict that comes too late (the assessment was cancelled, or another attempt counts) is noted in the audit trail and
+    dropped.
+
+    ```yaml
+    verdicts: {use: assessments.RecordVerdicts, from: score}
+    ```
+    """
+
+    with_report: bool = Field(default=True, description="false: the row keeps the numbers, no targets and findings")
+
+    async def open(self) -> None:
+        self._postgres = not pipeline_database().is_sqlite
+
+    def statements(self, batch: Sequence[Assessment], /) -> Iterator[Statement]:
+        rows = [
+            _row(each.request, datetime.now(UTC)) | {"result": self._result(each)}
+            for each in batch
+            if each.request.attempt is not None
+        ]
+        return epochs.verdicts(rows, postgres=self._postgres) if rows else iter(())
+
+    def _result(self, assessment: Assessment) -> str:
+        document = json_document(assessment)
+        if not self.with_report:
+            document = {name: document[name] for name in ("format", "version", "assessment", "score", "baseline")}
+        return json.dumps(document, sort_keys=True, ensure_ascii=True, allow_nan=False)
+
+
+def _row(request: Request, moment: datetime) -> dict[str, Any]:
+    return {"of_id": request.assessment_id, "of_attempt": request.attempt, "moment": moment, "actor": WORKER}

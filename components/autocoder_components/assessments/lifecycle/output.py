@@ -1,0 +1,140 @@
+"""How assessments, their trail and their numbers are shown: as JSON's types, and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from autocoder import table
+from autocoder_components.assessments.lifecycle.comparing import Comparison
+from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Health, Stats
+from autocoder_components.assessments.reports.text import cut, stamp, visible
+
+
+def data_of(value: Any) -> dict[str, Any]:
+    """A dataclass in JSON's types; times as ISO 8601 in UTC."""
+    return {name: _plain(each) for name, each in asdict(value).items()}
+
+
+def _plain(value: Any) -> Any:
+    return stamp(value) if isinstance(value, datetime) else value
+
+
+def state_data(state: AssessmentState) -> dict[str, Any]:
+    """All of an assessment, but of inline configurations only their names: their text may hold credentials."""
+    data = data_of(state)
+    candidates = state.request.get("candidates")
+    if candidates:
+        hidden = [{name: each.get(name) for name in ("name", "client") if name in each} for each in candidates]
+        data["request"] = {**state.request, "candidates": hidden}
+    return data
+
+
+def state_lines(state: AssessmentState) -> list[str]:
+    """One assessment for a person."""
+    facts: list[tuple[str, str | None]] = [
+        ("assessment", state.assessment_id),
+        ("state", f"{state.state} (version {state.version})"),
+        ("type", state.assessment_type),
+        ("server", state.server_name),
+        ("paths", ", ".join(state.request.get("paths", ())) or None),
+        ("priority", str(state.priority)),
+        ("progress", f"{state.progress} %" + (f", {state.message}" if state.message else "")),
+        ("created", stamp(state.created_at)),
+        ("started", None if state.started_at is None else stamp(state.started_at)),
+        ("ended", None if state.completed_at is None else stamp(state.completed_at)),
+        ("retries", f"{state.retry_count} of {state.max_retries}" if state.retry_count else None),
+        ("next retry", None if state.next_retry_at is None else stamp(state.next_retry_at)),
+        ("error", state.error_message),
+        ("score", _score(state)),
+    ]
+    return [f"{name:<12}{visible(text)}" for name, text in facts if text is not None]
+
+
+def _score(state: AssessmentState) -> str | None:
+    score = (state.result or {}).get("score")
+    if not isinstance(score, dict):
+        return None
+    counts = score.get("counts") or {}
+    found = ", ".join(f"{number} {severity}" for severity, number in counts.items() if number) or "no findings"
+    return f"{'none' if score.get('value') is None else score['value']} ({found})"
+
+
+def state_table(states: Sequence[AssessmentState]) -> list[str]:
+    """Assessments in columns."""
+    header = ("assessment", "state", "type", "server", "created", "progress", "priority")
+    rows = [
+        (
+            cut(visible(each.assessment_id), 40),
+            each.state.value,
+            each.assessment_type,
+            cut(visible(each.server_name or "-"), 24),
+            stamp(each.created_at)[:19] + "Z",
+            f"{each.progress} %",
+            str(each.priority),
+        )
+        for each in states
+    ]
+    return table(header, rows, words=5)
+
+
+def audit_table(entries: Sequence[AuditEntry]) -> list[str]:
+    """The trail in columns."""
+    header = ("time", "assessment", "action", "change", "by", "reason")
+    rows = [
+        (
+            stamp(each.created_at),
+            cut(visible(each.assessment_id), 40),
+            each.change_action,
+            f"{each.old_state or '-'} → {each.new_state}"
+            if each.old_state is not each.new_state
+            else each.new_state.value,
+            cut(visible(each.changed_by), 24),
+            cut(visible(each.change_reason or ""), 60),
+        )
+        for each in entries
+    ]
+    return table(header, rows)
+
+
+def stats_lines(stats: Stats) -> list[str]:
+    """The aggregates for a person."""
+    spent, rate = stats.average_processing_time, stats.error_rate
+    facts = [
+        ("total", f"{stats.total_assessments:,}"),
+        ("active", f"{stats.active_assessments:,}"),
+        ("completed", f"{stats.completed_assessments:,}"),
+        ("failed", f"{stats.failed_assessments:,}"),
+        ("mean time", "-" if spent is None else f"{spent:.3f} s"),
+        ("throughput", f"{stats.throughput_per_minute:.2f} a minute"),
+        ("error rate", "-" if rate is None else f"{100 * rate:.2f} %"),
+    ]
+    return [f"{name:<12}{text}" for name, text in facts]
+
+
+def health_lines(health: Health) -> list[str]:
+    """How the store does, for a person."""
+    oldest = health.oldest_pending_seconds
+    facts = [
+        ("status", health.status),
+        *(("", each) for each in health.reasons),
+        ("waiting", f"{health.pending:,}" + ("" if oldest is None else f", the oldest for {oldest:.0f} s")),
+        ("worked on", f"{health.processing:,}"),
+        ("database", f"answered in {1000 * health.query_seconds:.1f} ms"),
+    ]
+    return [f"{name:<12}{text}" for name, text in facts]
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """What differs between two verdicts, for a person."""
+    changes = [(mark, each) for mark, found in (("+", comparison.new), ("-", comparison.gone)) for each in found]
+    told = [
+        f"{mark} {each['severity']:<9}{each['rule']}  {visible(str(each.get('server') or '-'))}  "
+        f"{visible(str(each.get('file', '')))}:{each.get('line', '')}  {visible(str(each.get('message', '')))}"
+        for mark, each in changes
+    ]
+    scores = f"score {comparison.score_first} → {comparison.score_second}"
+    counts = f"{len(comparison.new)} new, {len(comparison.gone)} gone, {comparison.same} the same"
+    return [*told, f"{scores}; findings: {counts}"]

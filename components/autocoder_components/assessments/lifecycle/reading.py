@@ -1,0 +1,221 @@
+"""What is asked of the lifecycle's tables: pages, aggregates, the audit trail, health; and what retention deletes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from autocoder_components.assessments.lifecycle.cache import StateCache
+from autocoder_components.assessments.lifecycle.rows import entry_of, state_of
+from autocoder_components.assessments.lifecycle.states import (
+    AssessmentState,
+    AuditEntry,
+    Health,
+    Policy,
+    State,
+    Stats,
+)
+from autocoder_components.assessments.lifecycle.tables import (
+    SecondsBetween,
+    assessment_state_audit,
+    assessment_states,
+)
+
+_states: Final = assessment_states.c
+_trail: Final = assessment_state_audit.c
+SLOW_SECONDS: Final = 1.0
+STALE_STEPS: Final = 10
+"""What waits longer than so many steps of ageing has passed everything urgent, and still nobody took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which assessments to list; what is None or empty does not narrow. Times are aware; `created_before` is exclusive."""
+
+    states: Sequence[State] = ()
+    assessment_type: str | None = None
+    source: str | None = None
+    server_name: str | None = None
+    created_since: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilters:
+    """Which entries of the audit trail to list; what is None does not narrow. `before` is exclusive."""
+
+    assessment_id: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+    old_state: State | None = None
+    new_state: State | None = None
+    changed_by: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Assessments, and what to ask for the next page with; None on the last one."""
+
+    assessments: Sequence[AssessmentState]
+    next: str | None
+
+
+async def page(connection: AsyncConnection, filters: Filters, limit: int, after: str | None) -> Page:
+    """A page of assessments, the newest first. Raises ValueError for an `after` that no page gave."""
+    columns = [sa.null().label("result_data") if each.name == "result_data" else each for each in _states]
+    query = sa.select(*columns).order_by(_states.id.desc()).limit(limit + 1)
+    if after is not None:
+        if not (after.isascii() and after.isdigit() and len(after) < 19):
+            raise ValueError(f"after: no page ended with {after[:40]!r}; take the `next` of the last page")
+        query = query.where(_states.id < int(after))
+    if filters.states:
+        query = query.where(_states.state.in_(filters.states))
+    equal = (
+        (_states.assessment_type, filters.assessment_type),
+        (_states.source, filters.source),
+        (_states.server_name, filters.server_name),
+    )
+    query = query.where(*(column == value for column, value in equal if value is not None))
+    if filters.created_since is not None:
+        query = query.where(_states.created_at >= filters.created_since)
+    if filters.created_before is not None:
+        query = query.where(_states.created_at < filters.created_before)
+    found = (await connection.execute(query)).all()
+    following = str(found[limit - 1].id) if len(found) > limit else None
+    return Page([state_of(each) for each in found[:limit]], following)
+
+
+async def stats(connection: AsyncConnection, moment: datetime, window: float) -> Stats:
+    """The seven aggregates in one query."""
+    ended = _states.state.in_([State.COMPLETED, State.FAILED])
+    lately = sa.and_(ended, _states.completed_at >= moment - timedelta(seconds=window))
+    spent = SecondsBetween(_states.started_at, _states.completed_at)
+    query = sa.select(
+        *(_count(_states.state == each).label(each.value) for each in State),
+        _count(lately).label("lately"),
+        sa.func.avg(sa.case((_states.state == State.COMPLETED, spent)), type_=sa.Double()).label("spent"),
+    )
+    row = (await connection.execute(query)).one()._mapping
+    by_state = {each: int(row[each.value]) for each in State}
+    completed, failed = by_state[State.COMPLETED], by_state[State.FAILED]
+    return Stats(
+        total_assessments=sum(by_state.values()),
+        active_assessments=by_state[State.PENDING] + by_state[State.PROCESSING],
+        completed_assessments=completed,
+        failed_assessments=failed,
+        average_processing_time=None if row["spent"] is None else float(row["spent"]),
+        throughput_per_minute=int(row["lately"]) / (window / 60),
+        error_rate=failed / (completed + failed) if completed + failed else None,
+        by_state=by_state,
+    )
+
+
+def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.count(sa.case((condition, 1)))
+
+
+async def trail(connection: AsyncConnection, filters: AuditFilters, limit: int, after: int) -> list[AuditEntry]:
+    """Entries of the audit trail, the oldest first."""
+    query = sa.select(assessment_state_audit).where(_trail.id > after).order_by(_trail.id).limit(limit)
+    equal = (
+        (_trail.assessment_id, filters.assessment_id),
+        (_trail.old_state, filters.old_state),
+        (_trail.new_state, filters.new_state),
+        (_trail.changed_by, filters.changed_by),
+        (_trail.change_action, filters.action),
+    )
+    query = query.where(*(column == value for column, value in equal if value is not None))
+    if filters.since is not None:
+        query = query.where(_trail.created_at >= filters.since)
+    if filters.before is not None:
+        query = query.where(_trail.created_at < filters.before)
+    return [entry_of(each) for each in await connection.execute(query)]
+
+
+async def health(connection: AsyncConnection, moment: datetime, policy: Policy, cache: StateCache) -> Health:
+    """What waits, what should have been swept, and how fast the database answers."""
+    began = time.perf_counter()
+    waiting, working = _states.state == State.PENDING, _states.state == State.PROCESSING
+    silent = sa.and_(working, _states.deadline_at < moment - timedelta(seconds=policy.grace))
+    due = sa.and_(_states.state == State.FAILED, _states.next_retry_at <= moment)
+    query = sa.select(
+        _count(waiting).label("pending"),
+        _count(working).label("processing"),
+        _count(silent).label("overdue"),
+        _count(due).label("due"),
+        sa.func.min(sa.case((waiting, _states.updated_at)), type_=_states.updated_at.type).label("oldest"),
+    ).where(_states.state.in_([State.PENDING, State.PROCESSING, State.FAILED]))
+    row = (await connection.execute(query)).one()
+    seconds = time.perf_counter() - began
+    oldest = None if row.oldest is None else max(0.0, (moment - row.oldest).total_seconds())
+    reasons = []
+    if row.overdue:
+        reasons.append(f"{row.overdue} silent since their deadline; the service sweeps them when it runs")
+    if row.due:
+        reasons.append(f"{row.due} failed and due for their retry; the service sweeps them when it runs")
+    if oldest is not None and oldest > STALE_STEPS * policy.ageing:
+        reasons.append(f"the oldest waits for {oldest:.0f} s; `autocoder run assessments` works on what waits")
+    if seconds > SLOW_SECONDS:
+        reasons.append(f"the database took {seconds:.1f} s for one answer")
+    return Health(
+        status="degraded" if reasons else "healthy",
+        reasons=tuple(reasons),
+        query_seconds=seconds,
+        pending=row.pending,
+        processing=row.processing,
+        oldest_pending_seconds=oldest,
+        overdue=row.overdue,
+        retries_due=row.due,
+        cache_hits=cache.hits,
+        cache_misses=cache.misses,
+    )
+
+
+async def locked(connection: AsyncConnection, wanted: sa.ColumnElement[bool], limit: int) -> list[AssessmentState]:
+    """The oldest assessments of a kind, held until the transaction ends; those that others hold are left to them."""
+    query = sa.select(assessment_states).where(wanted).order_by(_states.id).limit(limit)
+    return [state_of(each) for each in await connection.execute(query.with_for_update(skip_locked=True))]
+
+
+async def settled(connection: AsyncConnection, assessment_ids: Sequence[str]) -> list[str]:
+    """Those of these assessments that have ended without a retry ahead, or are not there (any more)."""
+    going: set[str] = set()
+    for at in range(0, len(assessment_ids), 500):
+        query = sa.select(_states.assessment_id).where(
+            _states.assessment_id.in_(assessment_ids[at : at + 500]),
+            sa.or_(_states.completed_at.is_(None), _states.next_retry_at.is_not(None)),
+        )
+        going.update((await connection.execute(query)).scalars())
+    return [each for each in assessment_ids if each not in going]
+
+
+async def delete_ended(connection: AsyncConnection, until: datetime, limit: int) -> list[str]:
+    """Delete what ended before a moment, at most so many, but nothing that awaits its retry; returns their ids."""
+    query = (
+        sa.select(_states.id, _states.assessment_id)
+        .where(_states.completed_at.is_not(None), _states.completed_at < until, _states.next_retry_at.is_(None))
+        .order_by(_states.completed_at, _states.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = (await connection.execute(query)).all()
+    if rows:
+        await connection.execute(sa.delete(assessment_states).where(_states.id.in_([each.id for each in rows])))
+    return [each.assessment_id for each in rows]
+
+
+async def delete_trail(connection: AsyncConnection, until: datetime, limit: int) -> int:
+    """Delete entries from before a moment whose assessments are gone, at most so many; returns how many."""
+    there: Any = sa.select(_states.id).where(_states.assessment_id == _trail.assessment_id).exists()
+    chosen = sa.select(_trail.id).where(_trail.created_at < until, ~there).order_by(_trail.created_at).limit(limit)
+    ids = list((await connection.execute(chosen)).scalars())
+    if ids:
+        await connection.execute(sa.delete(assessment_state_audit).where(_trail.id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,119 @@
+"""What may be asked for, and as what it is stored: judged whole before anything is written."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, model_validator
+
+from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
+from autocoder_components.assessments.lifecycle.states import Policy
+from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
+from autocoder_components.assessments.requests import RequestSpec
+
+MOST_BYTES: Final = 1024 * 1024
+MOST_RETRIES: Final = 100
+_OPTIONS: Final = "options"
+# What says how the assessment is run, and not what is assessed: no part of what the pipeline is asked.
+_RUNNING: Final = ("source", "priority", "timeout", "max_retries", "timestamp")
+
+
+class AssessmentRequest(RequestSpec):
+    """A request for the service: what is to be assessed, who asks, how urgent it is and how long it may take.
+
+    The options may stand beside the rest or, as in the older services, together under `options`.
+    """
+
+    source: Literal["installer", "compliance"] = Field(default="compliance", description="which service asks")
+    priority: int = Field(default=5, ge=1, le=10, description="1 (first) to 10")
+    timeout: float | None = Field(
+        default=None, gt=0, le=LONGEST_TIMEOUT, description="seconds that an attempt may take"
+    )
+    max_retries: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_RETRIES,
+        validation_alias=AliasChoices("max_retries", "maxRetries"),
+        description="automatic attempts behind the first",
+    )
+    always_waits = True
+    timestamp: str | None = Field(
+        default=None, max_length=64, description="when the caller says it asked; kept as it is"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, written: Any) -> Any:
+        if not isinstance(written, Mapping) or not isinstance(written.get(_OPTIONS), Mapping):
+            return written
+        options = dict(written[_OPTIONS])
+        rest = {name: value for name, value in written.items() if name != _OPTIONS}
+        timeouts = [each for each in (rest.pop("timeout", None), options.pop("timeout", None)) if each is not None]
+        if len(timeouts) == 2 and all(isinstance(each, int | float) for each in timeouts):
+            timeouts = [min(timeouts)]
+        twice = sorted(rest.keys() & options.keys())
+        if twice:
+            raise ValueError(f"{twice[0]} stands beside `options` and in it; write it once")
+        return {**rest, **options, **({"timeout": timeouts[0]} if timeouts else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class NewAssessment:
+    """A request that was judged, as the columns of its row. `data` is canonical JSON, equal for equal requests."""
+
+    assessment_id: str
+    assessment_type: str
+    source: str
+    server_name: str | None
+    priority: int
+    timeout_seconds: float
+    max_retries: int
+    data: str
+
+
+def judged(written: AssessmentRequest | Mapping[str, Any], policy: Policy) -> NewAssessment:
+    """The request as it is stored, with an id made up where it has none.
+
+    Raises InvalidRequestError, which names each field that is wrong and never its value: requests may hold credentials.
+    """
+    request = written if isinstance(written, AssessmentRequest) else _validated(written)
+    spec = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id", "timestamp"})
+    try:
+        data = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError(f"the request cannot be stored: {error}", ["request"]) from None
+    if len(data) > MOST_BYTES:
+        largest = max(spec, key=lambda name: len(json.dumps(spec[name])))
+        raise InvalidRequestError(
+            f"{largest}: the request has {len(data):,} bytes, {MOST_BYTES:,} are allowed; name paths instead", [largest]
+        )
+    return NewAssessment(
+        assessment_id=request.id or str(uuid.uuid4()),
+        assessment_type=request.type,
+        source=request.source,
+        server_name=request.server_filter[0] if len(request.server_filter) == 1 else None,
+        priority=request.priority,
+        timeout_seconds=min(request.timeout or policy.timeout, policy.timeout),
+        max_retries=policy.max_retries if request.max_retries is None else request.max_retries,
+        data=data,
+    )
+
+
+def spec_of(data: Mapping[str, Any], assessment_id: str) -> RequestSpec:
+    """What the pipeline is asked to assess, out of the request that a row keeps."""
+    asked = {name: value for name, value in data.items() if name not in _RUNNING}
+    return RequestSpec.model_validate({**asked, "id": assessment_id})
+
+
+def _validated(written: Mapping[str, Any]) -> AssessmentRequest:
+    try:
+        return AssessmentRequest.model_validate(written)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        fields: Sequence[str] = [".".join(map(str, each["loc"])) or "request" for each in found]
+        said = "; ".join(f"{field}: {each['msg']}" for field, each in zip(fields, found, strict=True))
+        raise InvalidRequestError(f"the request cannot be stored: {said}", fields) from None

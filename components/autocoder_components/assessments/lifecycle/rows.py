@@ -1,0 +1,280 @@
+"""Rows of the lifecycle and what is done with them on one connection: every change of an assessment goes through `change`.
+
+Knows nothing of who asks. The caller's transaction holds the row, its audit row, its metrics and the caller's own messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from autocoder_components.assessments.lifecycle.errors import (
+    AssessmentNotFoundError,
+    ConflictingRequestError,
+    IllegalTransitionError,
+    StaleVersionError,
+)
+from autocoder_components.assessments.lifecycle.requests import NewAssessment
+from autocoder_components.assessments.lifecycle.states import (
+    TRANSITIONS,
+    Action,
+    Actor,
+    AssessmentState,
+    AuditEntry,
+    Policy,
+    State,
+)
+from autocoder_components.assessments.lifecycle.tables import (
+    assessment_metrics,
+    assessment_state_audit,
+    assessment_states,
+)
+
+CHANNEL: Final = "autocoder_assessments"
+"""The channel on which PostgreSQL tells the ids of assessments that changed."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_REQUEUED: Final[Mapping[str, Any]] = {
+    "progress": 0,
+    "message": None,
+    "error_message": None,
+    "started_at": None,
+    "deadline_at": None,
+    "completed_at": None,
+    "next_retry_at": None,
+}
+_CURES: Final = {
+    State.PENDING: "it has not been started",
+    State.PROCESSING: "it is being worked on; cancel it first, or wait",
+    State.COMPLETED: "it has its verdict, which stays; create another one",
+    State.FAILED: "it has failed; `autocoder assessments retry` gives it another attempt",
+    State.CANCELLED: "it was cancelled; create another one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who changes something, when, and by what rules."""
+
+    actor: Actor
+    moment: datetime
+    policy: Policy
+
+
+def claim_rank(moment: datetime, priority: int, policy: Policy) -> int:
+    """The place in the order of claims, lowest first: arrival in microseconds plus so much for each step of priority."""
+    return round(((moment - _EPOCH) + timedelta(seconds=policy.ageing * priority)) / timedelta(microseconds=1))
+
+
+def state_of(row: Any) -> AssessmentState:
+    """A row of `assessment_states` as its readers see it."""
+    return AssessmentState(
+        assessment_id=row.assessment_id,
+        state=State(row.state),
+        version=row.version,
+        assessment_type=row.assessment_type,
+        source=row.source,
+        server_name=row.server_name,
+        priority=row.priority,
+        progress=row.progress,
+        message=row.message,
+        retry_count=row.retry_count,
+        max_retries=row.max_retries,
+        next_retry_at=row.next_retry_at,
+        timeout_seconds=row.timeout_seconds,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        started_at=row.started_at,
+        deadline_at=row.deadline_at,
+        completed_at=row.completed_at,
+        error_message=row.error_message,
+        request=json.loads(row.request_data),
+        result=None if row.result_data is None else json.loads(row.result_data),
+    )
+
+
+def entry_of(row: Any) -> AuditEntry:
+    """A row of `assessment_state_audit` as its readers see it."""
+    values = dict(row._mapping)
+    values["old_state"] = None if row.old_state is None else State(row.old_state)
+    values["new_state"] = State(row.new_state)
+    values["context"] = None if row.context is None else json.loads(row.context)
+    return AuditEntry(**values)
+
+
+async def found(connection: AsyncConnection, assessment_id: str, *, lock: bool = False) -> AssessmentState:
+    """The assessment, with `lock` held until the transaction ends. Raises AssessmentNotFoundError."""
+    query = sa.select(assessment_states).where(assessment_states.c.assessment_id == assessment_id)
+    row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+    if row is None:
+        raise AssessmentNotFoundError(assessment_id)
+    return state_of(row)
+
+
+def refuse_unless(before: AssessmentState, new: State, *, version: int | None = None) -> None:
+    """Raise StaleVersionError or IllegalTransitionError unless the lifecycle has this way."""
+    if version is not None and before.version != version:
+        raise StaleVersionError(before.assessment_id, version, before.version)
+    if (before.state, new) not in TRANSITIONS:
+        cure = _CURES[before.state]
+        raise IllegalTransitionError(before.assessment_id, before.state, new, before.version, cure)
+
+
+async def change(
+    connection: AsyncConnection,
+    context: Context,
+    before: AssessmentState,
+    new: State,
+    action: Action,
+    *,
+    reason: str | None = None,
+    **values: Any,
+) -> None:
+    """Change the state of an assessment, which is as `before` says, with its audit row, metrics and wake-up.
+
+    Raises IllegalTransitionError where the lifecycle has no such way, StaleVersionError where the row is not as `before`.
+    """
+    refuse_unless(before, new)
+    table = assessment_states.c
+    changed = await connection.execute(
+        sa.update(assessment_states)
+        .where(
+            table.assessment_id == before.assessment_id, table.version == before.version, table.state == before.state
+        )
+        .values(state=new, version=before.version + 1, updated_at=context.moment, **values)
+    )
+    if changed.rowcount != 1:
+        now = await found(connection, before.assessment_id)
+        raise StaleVersionError(before.assessment_id, before.version, now.version)
+    row = audit_row(context, before, action, new, reason)
+    await connection.execute(sa.insert(assessment_state_audit), [row])
+    measured = _metrics(context, before, new)
+    if measured:
+        await connection.execute(sa.insert(assessment_metrics), measured)
+    await tell(connection, [before.assessment_id])
+
+
+def audit_row(
+    context: Context, before: AssessmentState, action: Action, new: State, reason: str | None
+) -> dict[str, Any]:
+    """What the trail keeps of a change; where the state stays, the version does."""
+    version_to = before.version if new is before.state else before.version + 1
+    return _trail(context, before.assessment_id, action, new, reason) | {
+        "old_state": before.state,
+        "version_from": before.version,
+        "version_to": version_to,
+    }
+
+
+def _trail(context: Context, assessment_id: str, action: Action, new: State, reason: str | None) -> dict[str, Any]:
+    actor, keeps = context.actor, context.policy.keep_addresses
+    return {
+        "assessment_id": assessment_id,
+        "new_state": new,
+        "changed_by": actor.name,
+        "change_reason": reason,
+        "change_action": action,
+        "created_at": context.moment,
+        "context": None if actor.context is None else json.dumps(actor.context, sort_keys=True),
+        "ip_address": actor.ip_address if keeps else None,
+        "user_agent": actor.user_agent if keeps else None,
+    }
+
+
+def started(before: AssessmentState, moment: datetime) -> dict[str, Any]:
+    """The columns of an attempt that begins."""
+    return {"started_at": moment, "deadline_at": moment + timedelta(seconds=before.timeout_seconds)}
+
+
+def requeued(before: AssessmentState, context: Context) -> dict[str, Any]:
+    """The columns of an assessment that waits for its next attempt."""
+    rank = claim_rank(context.moment, before.priority, context.policy)
+    return {**_REQUEUED, "retry_count": before.retry_count + 1, "claim_rank": rank}
+
+
+def _metrics(context: Context, before: AssessmentState, new: State) -> list[dict[str, Any]]:
+    moment, measured = context.moment, list[tuple[str, float, str]]()
+    if new is State.PROCESSING and before.retry_count == 0:
+        measured.append(("queue_time", (moment - before.created_at).total_seconds(), "seconds"))
+    if before.state is State.PROCESSING and before.started_at is not None:
+        measured.append(("processing_time", (moment - before.started_at).total_seconds(), "seconds"))
+    if new is State.FAILED:
+        measured.append(("error_count", 1, "errors"))
+    if new is State.PENDING:
+        measured.append(("retry_count", before.retry_count + 1, "retries"))
+    return [
+        {
+            "assessment_id": before.assessment_id,
+            "metric_type": kind,
+            "metric_value": value,
+            "metric_unit": unit,
+            "timestamp": moment,
+        }
+        for kind, value, unit in measured
+    ]
+
+
+async def tell(connection: AsyncConnection, assessment_ids: Sequence[str]) -> None:
+    """Wake who waits for these assessments when the transaction commits; on SQLite they look for themselves."""
+    if connection.dialect.name == "postgresql":
+        ids = sa.func.unnest(sa.cast(list(assessment_ids), postgresql.ARRAY(sa.Text)))
+        await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, ids)))
+
+
+async def insert_new(connection: AsyncConnection, context: Context, wanted: Sequence[NewAssessment]) -> list[str]:
+    """Insert assessments with their audit rows; returns the ids that were not there before, in order.
+
+    Raises ConflictingRequestError where an id is taken by another request.
+    """
+    first: dict[str, NewAssessment] = {}
+    for each in wanted:
+        if first.setdefault(each.assessment_id, each).data != each.data:
+            raise ConflictingRequestError(each.assessment_id)
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = (
+        dialect.insert(assessment_states)
+        .on_conflict_do_nothing(index_elements=["assessment_id"])
+        .returning(assessment_states.c.assessment_id)
+    )
+    rows = [_new_row(each, context) for each in first.values()]
+    made = set((await connection.execute(insert, rows)).scalars())
+    taken = [each for each in first.values() if each.assessment_id not in made]
+    await _refuse_others(connection, taken)
+    fresh = [each for each in first if each in made]
+    if fresh:
+        begun = {"old_state": None, "version_from": None, "version_to": 1}
+        trail = [_trail(context, each, Action.CREATE, State.PENDING, None) | begun for each in fresh]
+        await connection.execute(sa.insert(assessment_state_audit), trail)
+    return fresh
+
+
+def _new_row(new: NewAssessment, context: Context) -> dict[str, Any]:
+    return {
+        "assessment_id": new.assessment_id,
+        "assessment_type": new.assessment_type,
+        "source": new.source,
+        "server_name": new.server_name,
+        "request_data": new.data,
+        "priority": new.priority,
+        "claim_rank": claim_rank(context.moment, new.priority, context.policy),
+        "max_retries": new.max_retries,
+        "timeout_seconds": new.timeout_seconds,
+        "created_at": context.moment,
+        "updated_at": context.moment,
+    }
+
+
+async def _refuse_others(connection: AsyncConnection, taken: Sequence[NewAssessment]) -> None:
+    table, wanted = assessment_states.c, {each.assessment_id: each.data for each in taken}
+    ids = list(wanted)
+    for at in range(0, len(ids), 500):
+        query = sa.select(table.assessment_id, table.request_data).where(table.assessment_id.in_(ids[at : at + 500]))
+        for row in await connection.execute(query):
+            if wanted[row.assessment_id] != row.request_data:
+                raise ConflictingRequestError(row.assessment_id)

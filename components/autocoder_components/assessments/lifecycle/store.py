@@ -1,0 +1,405 @@
+"""The store of assessments: what may be done with one, each operation a transaction of its own, on SQLite and PostgreSQL.
+
+Guarantees of every operation that changes something: the row, its audit row and the message that the pipeline gets are
+written together or not at all; two that race for the same change have one winner, and the other is told by a typed error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import anyio
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from autocoder import Database, DatabaseOptions, open_database, prepare
+from autocoder_components.assessments.lifecycle import reading, rows, upkeep
+from autocoder_components.assessments.lifecycle.errors import LateResultError, RetriesExhaustedError, WaitTimeoutError
+from autocoder_components.assessments.lifecycle.importing import ImportReport, import_legacy
+from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters, Page
+from autocoder_components.assessments.lifecycle.requests import AssessmentRequest, judged
+from autocoder_components.assessments.lifecycle.rows import change, found, refuse_unless
+from autocoder_components.assessments.lifecycle.states import (
+    Action,
+    Actor,
+    AssessmentState,
+    AuditEntry,
+    Health,
+    Policy,
+    State,
+    Stats,
+)
+from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
+from autocoder_components.assessments.lifecycle.upkeep import Swept
+from autocoder_components.assessments.lifecycle.waiting import Waiters
+from autocoder_components.assessments.lifecycle.writing import BATCH, Writer, now, pause_before_retry
+
+PIPELINE: Final = "assessments"
+INBOX: Final = "inbox"
+API: Final = Actor("api")
+
+
+@asynccontextmanager
+async def open_store(database: str | DatabaseOptions, **options: Any) -> AsyncIterator[AssessmentStore]:
+    """A store on a database (a URL without the driver, or options in full) for the length of a block.
+
+    The tables are made where they are missing. `options` are those of AssessmentStore. Raises UnreachableError where the
+    database cannot be opened.
+    """
+    async with open_database(database) as opened:
+        await prepare(opened)
+        store = AssessmentStore(opened, **options)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+class AssessmentStore:
+    """The assessments in one open database whose tables exist.
+
+    `actor` is who acts where a call names nobody. With `inbox` None no messages are sent: the callers themselves start what
+    they create. `clock` gives the time, aware. One instance may be used by many tasks; `close` it at the end.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: Actor = API,
+        policy: Policy | None = None,
+        pipeline: str = PIPELINE,
+        inbox: str | None = INBOX,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._database = database
+        self._writer = Writer(database, policy or Policy(), actor, pipeline, inbox, clock)
+        self._waiters = Waiters(database)
+
+    async def close(self) -> None:
+        """Stop looking for those who wait."""
+        await self._waiters.close()
+
+    # -- creating -------------------------------------------------------------------------------------------------
+
+    async def create(self, request: AssessmentRequest | Mapping[str, Any], *, actor: Actor | None = None) -> str:
+        """Store a request and send it to the pipeline; returns its id at once.
+
+        Idempotent by the request's `id`: the same request again changes nothing. Raises InvalidRequestError, which names the
+        fields, and ConflictingRequestError where the id is taken by another request; then nothing is stored.
+        """
+        return (await self.batch_create([request], actor=actor))[0]
+
+    async def batch_create(
+        self, requests: Sequence[AssessmentRequest | Mapping[str, Any]], *, actor: Actor | None = None
+    ) -> list[str]:
+        """Store many requests, all of them or none; returns their ids, in order. Raises as `create`."""
+        wanted = [judged(each, self._writer.policy) for each in requests]
+
+        async def work(connection: AsyncConnection) -> None:
+            for at in range(0, len(wanted), BATCH):
+                part = wanted[at : at + BATCH]
+                await self._writer.send(
+                    connection, await rows.insert_new(connection, self._writer.context(actor), part)
+                )
+
+        if wanted:
+            await self._writer.do(work)
+        return [each.assessment_id for each in wanted]
+
+    async def import_legacy(self, lines: Iterable[str]) -> ImportReport:
+        """Take over assessments that an older event system exported as JSON Lines, in batches, each a transaction.
+
+        Every status is taken over: what had ended with its result or error, what had not as pending, with its message to the
+        pipeline. Imported again, a line changes nothing. A line that cannot be taken over is in the report, with its reason.
+        """
+        return await import_legacy(self._writer, lines)
+
+    # -- one attempt ----------------------------------------------------------------------------------------------
+
+    async def start_processing(
+        self, assessment_id: str, *, version: int | None = None, actor: Actor | None = None
+    ) -> AssessmentState:
+        """Begin an attempt: pending to processing. Of several that try, one succeeds.
+
+        The `retry_count` of what is returned names the attempt: hand it to `complete` and `fail`. Raises
+        AssessmentNotFoundError, IllegalTransitionError, and StaleVersionError where `version` is not that of the row.
+        """
+
+        async def work(connection: AsyncConnection) -> AssessmentState:
+            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
+            refuse_unless(before, State.PROCESSING, version=version)
+            await change(
+                connection, context, before, State.PROCESSING, Action.START, **rows.started(before, context.moment)
+            )
+            return await found(connection, assessment_id)
+
+        return await self._writer.changed(work)
+
+    async def update_progress(
+        self,
+        assessment_id: str,
+        progress: int,
+        message: str | None = None,
+        *,
+        attempt: int | None = None,
+        actor: Actor | None = None,
+    ) -> AssessmentState:
+        """Note how far an attempt is, 0 to 99 percent, and what it is at; the version stays.
+
+        Progress that passes a multiple of the policy's step is audited. It never goes back within an attempt: less than what
+        is there leaves the number. Raises ValueError for another number, LateResultError where nobody works on it (any more).
+        """
+        if not 0 <= progress < 100:
+            raise ValueError(f"progress: from 0 to 99 while an attempt goes on; found {progress}")
+
+        async def work(connection: AsyncConnection) -> AssessmentState:
+            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
+            late = _late(before, State.PROCESSING, attempt)
+            if late is not None:
+                raise late
+            reached = max(progress, before.progress)
+            await connection.execute(
+                sa.update(assessment_states)
+                .where(assessment_states.c.assessment_id == assessment_id)
+                .values(progress=reached, message=message, updated_at=context.moment)
+            )
+            step = self._writer.policy.progress_step
+            if reached // step > before.progress // step:
+                row = rows.audit_row(context, before, Action.PROGRESS, before.state, f"{reached} %")
+                await connection.execute(sa.insert(assessment_state_audit), [row])
+            return await found(connection, assessment_id)
+
+        return await self._writer.changed(work)
+
+    async def complete(
+        self,
+        assessment_id: str,
+        result: Mapping[str, Any],
+        *,
+        attempt: int | None = None,
+        actor: Actor | None = None,
+    ) -> AssessmentState:
+        """The attempt has a verdict, whatever it says: processing to completed, with progress 100.
+
+        Raises LateResultError where the assessment is not being worked on, or in another attempt than `attempt`: the result is
+        noted in the audit trail and dropped. Raises ValueError for a result that is no JSON.
+        """
+        data = json.dumps(result, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        ended = {"result_data": data, "progress": 100, "error_message": None, "message": None}
+        return await self._end(assessment_id, State.COMPLETED, Action.COMPLETE, attempt, actor, lambda _: (None, ended))
+
+    async def fail(
+        self,
+        assessment_id: str,
+        error: str,
+        *,
+        retryable: bool = True,
+        timed_out: bool = False,
+        attempt: int | None = None,
+        actor: Actor | None = None,
+    ) -> AssessmentState:
+        """The attempt has no verdict: processing to failed. It is retried later if `retryable` and attempts remain.
+
+        The pause before is drawn from 0 to the policy's doubled backoff. Raises LateResultError as `complete`.
+        """
+        action = Action.TIMEOUT if timed_out else Action.FAIL
+
+        def ended(before: AssessmentState) -> tuple[str, dict[str, Any]]:
+            due = None
+            if retryable and before.retry_count < before.max_retries:
+                pause = pause_before_retry(self._writer.policy, before.retry_count)
+                due = self._writer.clock() + timedelta(seconds=pause)
+            return error, {"error_message": error, "next_retry_at": due}
+
+        return await self._end(assessment_id, State.FAILED, action, attempt, actor, ended)
+
+    async def cancel(
+        self,
+        assessment_id: str,
+        reason: str | None = None,
+        *,
+        version: int | None = None,
+        actor: Actor | None = None,
+    ) -> AssessmentState:
+        """Give up what waits or is worked on; a worker learns it from the state, and its result comes too late.
+
+        Raises AssessmentNotFoundError, IllegalTransitionError for what has ended, StaleVersionError as `start_processing`.
+        """
+
+        async def work(connection: AsyncConnection) -> AssessmentState:
+            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
+            refuse_unless(before, State.CANCELLED, version=version)
+            await change(
+                connection,
+                context,
+                before,
+                State.CANCELLED,
+                Action.CANCEL,
+                reason=reason,
+                completed_at=context.moment,
+            )
+            return await found(connection, assessment_id)
+
+        return await self._writer.changed(work)
+
+    # -- trying again ---------------------------------------------------------------------------------------------
+
+    async def retry(
+        self, assessment_id: str, *, version: int | None = None, actor: Actor | None = None
+    ) -> AssessmentState:
+        """Give a failed assessment its next attempt now: failed to pending, and a message to the pipeline.
+
+        Raises AssessmentNotFoundError, IllegalTransitionError for what has not failed, RetriesExhaustedError where no attempts
+        remain, StaleVersionError as `start_processing`.
+        """
+
+        async def work(connection: AsyncConnection) -> AssessmentState:
+            before = await found(connection, assessment_id, lock=True)
+            refuse_unless(before, State.PENDING, version=version)
+            if before.state is not State.FAILED:
+                refuse_unless(before, State.FAILED)
+                raise RetriesExhaustedError(
+                    f"assessment {assessment_id!r} is being worked on (version {before.version}); wait for its end"
+                )
+            if before.retry_count >= before.max_retries:
+                raise RetriesExhaustedError(
+                    f"assessment {assessment_id!r} has used its {before.max_retries} retries; create another one, with a "
+                    f"larger max_retries"
+                )
+            await self._writer.requeue(connection, self._writer.context(actor), [before], Action.RETRY)
+            return await found(connection, assessment_id)
+
+        return await self._writer.changed(work)
+
+    async def batch_retry_failed(
+        self, max_retries: int | None = None, *, limit: int = 1000, actor: Actor | None = None
+    ) -> list[str]:
+        """Give all failed assessments (at most `limit`, the oldest first) their next attempt; returns their ids.
+
+        Only those with fewer than `max_retries` retries behind them, and of their own `max_retries` in any case.
+        """
+        return await upkeep.retry_failed(self._writer, self._writer.context(actor), max_retries, limit)
+
+    async def sweep(self, *, limit: int = 1000) -> Swept:
+        """Give what is due its next attempt, and rescue what a crash orphaned; at most `limit` of each.
+
+        Due: failed, and the pause before the retry is over. Orphaned: processing, and silent since its deadline and the
+        policy's grace; it goes back to pending, or fails where no attempts remain. Any number of processes may sweep at once.
+        """
+        return await upkeep.sweep(self._writer, limit)
+
+    async def cleanup(self, retention_days: float, *, audit_days: float | None = None, batch: int = BATCH) -> int:
+        """Delete what ended more than so many days ago, `batch` at a time; returns how many. Raises ValueError below 0.
+
+        Never a failure that awaits its retry. Metrics go with their assessments; the audit trail stays, unless `audit_days`
+        says how long that of deleted assessments is kept.
+        """
+        if retention_days < 0 or (audit_days is not None and audit_days < 0):
+            raise ValueError("retention: a number of days, 0 or more")
+        return await upkeep.cleanup(self._writer, retention_days, audit_days, batch)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    async def get_state(self, assessment_id: str, *, fresh: bool = False) -> AssessmentState:
+        """The assessment as it is now; one that goes on may be as old as the cache's time to live, unless `fresh`.
+
+        What this store changed itself is always seen. Raises AssessmentNotFoundError.
+        """
+        known = None if fresh else self._writer.cache.get(assessment_id)
+        if known is not None:
+            return known
+        async with self._database.reading() as connection:
+            state = await found(connection, assessment_id)
+        self._writer.cache.put(state)
+        return state
+
+    async def wait_for_completion(
+        self,
+        assessment_id: str,
+        timeout: float | None = 30.0,  # noqa: ASYNC109  it raises an error of ours, and never cancels
+    ) -> AssessmentState:
+        """The assessment once it has ended and no automatic retry is ahead; `timeout` in seconds, None: any time.
+
+        Raises WaitTimeoutError, which changes nothing about the assessment, and AssessmentNotFoundError.
+        """
+        until = math.inf if timeout is None else anyio.current_time() + timeout
+        async with self._waiters.watching(assessment_id) as settled:
+            while True:
+                left = until - anyio.current_time()
+                state = await self.get_state(assessment_id, fresh=True)
+                if state.is_settled:
+                    return state
+                if left <= 0:
+                    raise WaitTimeoutError(assessment_id, state.state, timeout or 0.0)
+                # Only the waiting is cut short, never a query.
+                with anyio.move_on_after(left):
+                    await settled.wait()
+                settled.clear()
+
+    async def list_assessments(
+        self, filters: Filters | None = None, *, limit: int = 50, after: str | None = None
+    ) -> Page:
+        """Assessments without their results, the newest first, a page at a time; `after` is the `next` of the last page.
+
+        What is created or deleted meanwhile makes no page skip or repeat another. Raises ValueError for a broken `after`.
+        """
+        async with self._database.reading() as connection:
+            return await reading.page(connection, filters or Filters(), limit, after)
+
+    async def stats(self, *, window: float = 3600.0) -> Stats:
+        """The seven aggregates, computed by the database; throughput is that of the last `window` seconds."""
+        async with self._database.reading() as connection:
+            return await reading.stats(connection, self._writer.clock(), window)
+
+    async def audit(self, filters: AuditFilters | None = None, *, limit: int = 100, after: int = 0) -> list[AuditEntry]:
+        """The audit trail in order of time, behind the entry with the id `after`."""
+        async with self._database.reading() as connection:
+            return await reading.trail(connection, filters or AuditFilters(), limit, after)
+
+    async def health(self) -> Health:
+        """How the store does. Raises what the database raises where it does not answer."""
+        async with self._database.reading() as connection:
+            return await reading.health(connection, self._writer.clock(), self._writer.policy, self._writer.cache)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    async def _end(
+        self,
+        assessment_id: str,
+        new: State,
+        action: Action,
+        attempt: int | None,
+        actor: Actor | None,
+        ended: Callable[[AssessmentState], tuple[str | None, dict[str, Any]]],
+    ) -> AssessmentState:
+        async def work(connection: AsyncConnection) -> AssessmentState | LateResultError:
+            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
+            late = _late(before, new, attempt)
+            if late is not None:
+                said = f"{new} for attempt {before.retry_count if attempt is None else attempt}"
+                row = rows.audit_row(context, before, Action.LATE_RESULT, before.state, said)
+                await connection.execute(sa.insert(assessment_state_audit), [row])
+                return late  # raised behind the commit, which keeps the note
+            reason, values = ended(before)
+            await change(connection, context, before, new, action, reason=reason, completed_at=context.moment, **values)
+            return await found(connection, assessment_id)
+
+        outcome = await self._writer.do(work)
+        if isinstance(outcome, LateResultError):
+            raise outcome
+        self._writer.cache.put(outcome)
+        return outcome
+
+
+def _late(before: AssessmentState, new: State, attempt: int | None) -> LateResultError | None:
+    """Why a word on an attempt comes too late, if it does."""
+    if before.state is State.PROCESSING and attempt in (None, before.retry_count):
+        return None
+    now = "nobody waits for it any more" if before.is_terminal else f"attempt {before.retry_count} counts now"
+    return LateResultError(before.assessment_id, before.state, new, before.version, f"{now}; it was dropped")

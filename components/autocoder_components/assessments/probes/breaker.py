@@ -1,0 +1,53 @@
+"""A circuit breaker for each host, so that one that is dead does not hold up the probes of all its servers."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+MOST_HOSTS: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Circuit:
+    failures: int = 0
+    opened: float = 0.0
+
+
+class Breakers:
+    """Counts failures in a row by host. After `failures` of them the host is left alone for `pause` seconds, then tried by one.
+
+    Used on one event loop; keeps no more than 10,000 hosts, and forgets the one that was used least lately.
+    """
+
+    def __init__(self, failures: int, pause: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._most = failures
+        self._pause = pause
+        self._now = now
+        self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
+
+    def wait(self, host: str) -> float:
+        """Seconds for which the host is to be left alone; 0 where it may be tried."""
+        circuit = self._circuits.get(host)
+        if circuit is None or circuit.failures < self._most:
+            return 0.0
+        left = circuit.opened + self._pause - self._now()
+        if left > 0:
+            return left
+        circuit.opened = self._now()  # whoever asks next waits for the outcome of this try
+        return 0.0
+
+    def record(self, host: str, *, reached: bool) -> None:
+        """Whether a try reached the host."""
+        if reached:
+            self._circuits.pop(host, None)
+            return
+        circuit = self._circuits.setdefault(host, _Circuit())
+        self._circuits.move_to_end(host)
+        circuit.failures += 1
+        circuit.opened = self._now()
+        if len(self._circuits) > MOST_HOSTS:
+            self._circuits.popitem(last=False)

@@ -1,0 +1,116 @@
+"""Which hosts a probe may contact. A name that is allowed does not make an inner address reachable: each address is judged."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from autocoder_components.assessments.probes.outcome import NotAskedError, ProbeError
+from autocoder_components.assessments.rules.base import quote
+from autocoder_components.assessments.rules.status import UNREACHABLE
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MOST_ADDRESSES: Final = 8
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC: Final = tuple(
+    ipaddress.ip_network(each)
+    for each in ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24", "::/96", "64:ff9b:1::/48", "fec0::/10")
+)
+"""What looks public, in some version of Python, and is a cloud's own service, a relay or a network's inside."""
+
+
+_CURE: Final = "allow it in the field hosts of ProbeServer"
+_REFUSED: Final = f"{{}} is not among the hosts that probes may contact here; {_CURE}"
+_INNER: Final = (
+    f"{{}} has a private, local or metadata address, and probes may contact none but those that are named; {_CURE}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What may be contacted: names (globs) stand for public addresses alone, networks for the addresses in them."""
+
+    names: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def of(cls, hosts: Sequence[str]) -> Reach:
+        """The reach that a list of globs, addresses and networks means; raises ValueError for what is none of them."""
+        names: list[str] = []
+        networks: list[Network] = []
+        for host in hosts:
+            try:
+                networks.append(ipaddress.ip_network(host.strip("[]")))
+            except ValueError:
+                if "/" in host or ":" in host or not host.strip():
+                    raise ValueError(
+                        f"{quote(host)} is no name, address or network; write example.org, *.example.org, 10.1.2.3 or "
+                        "10.1.0.0/16, without scheme and port"
+                    ) from None
+                names.append(host.lower().rstrip("."))
+        return cls(tuple(names), tuple(networks))
+
+    def allows(self, host: str, address: Address) -> bool:
+        """Whether `host`, which has this address, may be contacted there."""
+        if any(address.version == each.version and address in each for each in self.networks):
+            return True
+        if not all(map(_is_public, (address, *_inside(address)))):
+            return False
+        return any(fnmatch.fnmatchcase(host, each) for each in self.names)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of `host` that may be contacted, in the order of the resolver.
+
+        Raises NotAskedError where there are none, and ProbeError where the host has no address at all. Whoever connects takes
+        these and does not ask the resolver again: a second answer could be another one.
+        """
+        host = host.lower().rstrip(".")
+        if not self.networks and not any(fnmatch.fnmatchcase(host, each) for each in self.names):
+            raise NotAskedError(_REFUSED.format(quote(host)))  # not even the resolver is asked for it
+        found = await _resolved(host, port)
+        allowed = [each for each in found if self.allows(host, ipaddress.ip_address(each.partition("%")[0]))]
+        if allowed:
+            return allowed[:MOST_ADDRESSES]
+        # Only what the configuration says is shown: which inner address a name has may be nobody's business.
+        first = ipaddress.ip_address(found[0].partition("%")[0])
+        inner = not all(map(_is_public, (first, *_inside(first))))
+        raise NotAskedError((_INNER if inner else _REFUSED).format(quote(host)))
+
+
+async def _resolved(host: str, port: int) -> list[str]:
+    try:
+        return [str(ipaddress.ip_address(host.strip("[]")))]
+    except ValueError:
+        pass
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ProbeError(UNREACHABLE, f"The name {quote(host)} is not known") from None
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    if not addresses:
+        raise ProbeError(UNREACHABLE, f"The name {quote(host)} is not known")
+    return addresses
+
+
+def _is_public(address: Address) -> bool:
+    if any(address.version == each.version and address in each for each in _NOT_PUBLIC):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _inside(address: Address) -> tuple[Address, ...]:
+    """The addresses that an IPv6 address carries inside, and to which a gateway would pass the connection on."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return ()
+    found = [each for each in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if each is not None]
+    if address in _NAT64:
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return tuple(found)

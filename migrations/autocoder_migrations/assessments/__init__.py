@@ -1,0 +1,1 @@
+"""The branch of migrations of the pack `assessments`."""

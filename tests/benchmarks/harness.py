@@ -1,113 +1,191 @@
-"""Runs contenders in turn, so that whatever slows the machine slows them all, and prints medians and ratios."""
+"""Runs contenders in turn, so that whatever slows the machine slows them all, and judges medians by their bars."""
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 
-ROUNDS = 7
+OURS = "autocoder"
+
+
+@dataclass
+class Options:
+    """How to measure; set once, before anything is measured.
+
+    `quick` is one round of little work: it shows that everything runs, and no more. `long` adds what takes minutes. `cpu`
+    takes the CPU time of this process for the time: for a ratio on a machine that others use, too.
+    """
+
+    quick: bool = False
+    long: bool = False
+    cpu: bool = False
+
+    def sized(self, number: int) -> int:
+        """So many messages, or with `quick` a twentieth of them."""
+        return max(1, number // 20) if self.quick else number
+
+    def clock(self) -> float:
+        return time.process_time() if self.cpu else time.perf_counter()
+
+
+OPTIONS = Options()
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Does `messages` messages of work when called; None where it cannot run here, with the reason."""
+    """Does `messages` messages of work when called, and is timed; or returns a figure of its own.
+
+    `before` is called in front of it, outside the time. `work` is None where it cannot run here, and `absent` says why.
+    """
 
     name: str
-    work: Callable[[], None] | None
-    messages: int
+    work: Callable[[], float | None] | None
+    messages: int = 1
     absent: str = ""
+    before: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Ours must reach `least` times the rate of `against`."""
+    """The figure of `of` must be at least, or at most, so many times that of `against`; without `against` so much itself.
 
-    against: str
-    least: float
+    `beside` names two contenders: the ratio is divided by theirs, as for "falls no faster than".
+    """
+
+    against: str = ""
+    least: float | None = None
+    most: float | None = None
+    of: str = OURS
+    beside: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The median of the rounds, and the extremes."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How figures move with one number: by contender a median for each x."""
+
+    x: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Median messages per second by contender, and how ours stands to each bar."""
+    """What was measured, in `unit`, and how it stands to each bar."""
 
     benchmark: str
-    rates: Mapping[str, float]
-    spread: Mapping[str, tuple[float, float]]
-    absent: Mapping[str, str]
-    bars: Sequence[Mapping[str, object]] = field(default=())
+    unit: str
+    rounds: int
+    figures: Mapping[str, Figure]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    bars: Sequence[Mapping[str, object]] = ()
+    curve: Curve | None = None
 
 
-def measure(benchmark: str, contenders: Sequence[Contender], bars: Sequence[Bar], *, ours: str = "autocoder") -> Result:
-    """Alternate the contenders for ROUNDS rounds after one that warms up."""
-    present = {each.name: each for each in contenders if each.work is not None}
-    rates: dict[str, list[float]] = {name: [] for name in present}
-    for round_number in range(ROUNDS + 1):
-        for name, contender in present.items():
-            assert contender.work is not None
-            started = time.perf_counter()
-            contender.work()
-            if round_number:
-                rates[name].append(contender.messages / (time.perf_counter() - started))
-    medians = {name: statistics.median(each) for name, each in rates.items()}
-    judged = []
-    for bar in bars:
-        if bar.against in medians:
-            ratios = [one / other for one, other in zip(rates[ours], rates[bar.against], strict=True)]
-            ratio = statistics.median(ratios)
-            judged.append(
-                {"against": bar.against, "least": bar.least, "ratio": round(ratio, 3), "met": ratio >= bar.least}
-            )
+def measure(
+    benchmark: str,
+    contenders: Sequence[Contender],
+    bars: Sequence[Bar] = (),
+    *,
+    unit: str = "messages/s",
+    rounds: int = 7,
+    warm_up: bool = True,
+) -> Result:
+    """Alternate the contenders for so many rounds, after one that warms up."""
+    rounds, first = (1, 0) if OPTIONS.quick else (rounds, int(warm_up))
+    missing = {each.name: each.absent for each in contenders if each.work is None}
+    failed: set[str] = set()
+    figures: dict[str, list[float]] = {each.name: [] for each in contenders if each.work is not None}
+    for number in range(first + rounds):
+        for each in contenders:
+            if each.name not in missing:
+                try:
+                    figure = _once(each)
+                except Exception as error:  # the others are measured all the same
+                    missing[each.name] = f"failed: {_root(error)!r}"
+                    failed.add(each.name)
+                    figures.pop(each.name)
+                else:
+                    figures[each.name] += [figure] if number >= first else []
     return Result(
         benchmark,
-        medians,
-        {name: (min(each), max(each)) for name, each in rates.items()},
-        {each.name: each.absent for each in contenders if each.work is None},
-        judged,
+        unit,
+        rounds,
+        {name: Figure(statistics.median(each), min(each), max(each)) for name, each in figures.items()},
+        missing,
+        [_judged(bar, figures) for bar in bars if _names(bar) <= figures.keys() | failed],
     )
 
 
-def report(results: Sequence[Result]) -> None:
-    """A table on stderr for people, one JSON object on stdout for programs."""
-    print(
-        f"\n{platform.platform()}, Python {platform.python_version()}, {ROUNDS} alternating rounds, medians",
-        file=sys.stderr,
-    )
-    for result in results:
-        print(f"\n{result.benchmark}", file=sys.stderr)
-        for name, rate in sorted(result.rates.items(), key=lambda each: -each[1]):
-            low, high = result.spread[name]
-            print(f"  {name:<44} {rate:>12,.0f}/s   ({low:,.0f} to {high:,.0f})", file=sys.stderr)
-        for name, why in result.absent.items():
-            print(f"  {name:<44} {'absent':>12}     {why}", file=sys.stderr)
-        for bar in result.bars:
-            verdict = "met" if bar["met"] else "MISSED"
-            print(f"  {verdict}: {bar['ratio']:.2f} x {bar['against']} (bar {bar['least']})", file=sys.stderr)
-    json.dump({"machine": machine(), "results": [asdict(each) for each in results]}, sys.stdout, indent=1)
-    print()
-
-
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    return {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "rounds": ROUNDS,
-        "versions": versions(),
+def measure_curve(
+    benchmark: str,
+    x: str,
+    steps: Sequence[int],
+    at: Callable[[int], Sequence[Contender]],
+    bars: Sequence[Bar] = (),
+    *,
+    unit: str = "messages/s",
+    rounds: int = 5,
+    warm_up: bool = True,
+) -> Result:
+    """As `measure`, over the steps of one number; bars name a contender at a step by `step(name, number, x)`."""
+    contenders = [
+        Contender(step(each.name, number, x), each.work, each.messages, each.absent, each.before)
+        for number in steps
+        for each in at(number)
+    ]
+    result = measure(benchmark, contenders, bars, unit=unit, rounds=rounds, warm_up=warm_up)
+    found = {name: figure.median for name, figure in result.figures.items()}
+    lines = {
+        each.name: [(float(n), found[step(each.name, n, x)]) for n in steps if step(each.name, n, x) in found]
+        for each in at(steps[0])
     }
+    return Result(benchmark, unit, result.rounds, result.figures, result.absent, result.bars, Curve(x, lines))
 
 
-def versions() -> dict[str, str]:
-    """The versions of what was measured."""
-    found = {}
-    for name in ("autocoder", "bytewax", "anyio", "pydantic"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+def step(name: str, number: int, x: str) -> str:
+    """The name of a contender at one step of a curve."""
+    return f"{name}, {number:,} {x}"
+
+
+def _once(contender: Contender) -> float:
+    if contender.before is not None:
+        contender.before()
+    assert contender.work is not None
+    started = OPTIONS.clock()
+    figure = contender.work()
+    return contender.messages / (OPTIONS.clock() - started) if figure is None else figure
+
+
+def _names(bar: Bar) -> set[str]:
+    return {each for each in (bar.of, bar.against, *(bar.beside or ())) if each}
+
+
+def _judged(bar: Bar, figures: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """The median of what each round gives; a bar of which one side failed is missed."""
+    if not _names(bar) <= figures.keys():
+        return {**asdict(bar), "value": None, "met": False}
+    values = list(figures[bar.of])
+    if bar.against:
+        values = [one / other for one, other in zip(values, figures[bar.against], strict=True)]
+    if bar.beside is not None:
+        above, below = (figures[each] for each in bar.beside)
+        values = [value / (one / other) for value, one, other in zip(values, above, below, strict=True)]
+    value = statistics.median(values)
+    met = (bar.least is None or value >= bar.least) and (bar.most is None or value <= bar.most)
+    return {**asdict(bar), "value": float(f"{value:.4g}"), "met": met}
+
+
+def _root(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from autocoder import Batch, Pipeline, Sink, Source, Transformer
-from tests.benchmarks.harness import Bar, Contender, Result, measure
+from tests.benchmarks.harness import OPTIONS, Bar, Contender, Result, measure
 
 MESSAGES = {1000: 2_000_000, 10: 1_000_000, 1: 500_000}
-BARS = {1000: [Bar("Bytewax", 2.0), Bar("plain loop, one message at a time", 0.5)], 10: [], 1: [Bar("Bytewax", 5.0)]}
+BARS = {
+    1000: [Bar("Bytewax", 2.0), Bar("plain loop, one message at a time", 0.5)],
+    10: [],
+    1: [Bar("Bytewax", 5.0), Bar("streamz", 1.0)],
+}
 
 
 def increment(number: int) -> int:
@@ -130,27 +135,40 @@ def check(count: int, messages: int) -> None:
     assert count == messages // 2, (count, messages)
 
 
+def streamz(messages: int) -> None:
+    from streamz import Stream
+
+    kept: list[int] = []
+    source = Stream()
+    source.map(increment).filter(is_even).map(increment).sink(kept.append)
+    for number in range(messages):
+        source.emit(number)
+    check(len(kept), messages)
+
+
+def contenders(size: int) -> list[Contender]:
+    messages = OPTIONS.sized(MESSAGES[size])
+    missing = {name: f"{name} is not installed" for name in ("bytewax", "streamz") if find_spec(name) is None}
+    found = [
+        Contender("autocoder", lambda: ours(messages, size), messages),
+        Contender(
+            "Bytewax",
+            None if "bytewax" in missing else lambda: bytewax(messages, size),
+            messages,
+            missing.get("bytewax", ""),
+        ),
+        Contender("plain loop, one message at a time", lambda: plain_loop(messages), messages),
+        Contender("list comprehension per batch of 1,024", lambda: comprehension(messages), messages),
+    ]
+    if size == 1:  # it knows no batches
+        few = messages // 10
+        work = None if "streamz" in missing else lambda: streamz(few)
+        found.append(Contender("streamz", work, few, missing.get("streamz", "")))
+    return found
+
+
 def run() -> list[Result]:
-    try:
-        import bytewax as _  # noqa: F401
-    except ImportError as error:
-        absent = str(error)
-    else:
-        absent = ""
-    results = []
-    for size, messages in MESSAGES.items():
-        results.append(
-            measure(
-                f"in memory, three trivial operators, batch {size:,}",
-                [
-                    Contender("autocoder", lambda m=messages, s=size: ours(m, s), messages),  # type: ignore[misc]
-                    Contender(
-                        "Bytewax", None if absent else lambda m=messages, s=size: bytewax(m, s), messages, absent
-                    ),  # type: ignore[misc]
-                    Contender("plain loop, one message at a time", lambda m=messages: plain_loop(m), messages),  # type: ignore[misc]
-                    Contender("list comprehension per batch of 1,024", lambda m=messages: comprehension(m), messages),  # type: ignore[misc]
-                ],
-                BARS[size],
-            )
-        )
-    return results
+    return [
+        measure(f"in memory, three trivial operators, batch {size:,}", contenders(size), BARS[size])
+        for size in MESSAGES
+    ]

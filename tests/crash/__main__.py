@@ -1,48 +1,150 @@
-"""`make crash`: pipelines killed at random times and judged by the oracle. Exits 1 when an invariant was broken.
-
-Usage: python -m tests.crash [CASES] [TOPOLOGY ...]
-"""
+"""`make crash`: pipelines killed at named places and at random times, judged by the oracle. Exits 1 after a violation."""
 
 from __future__ import annotations
 
-import random
+import argparse
+import contextlib
+import json
+import signal
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.crash import processes
-from tests.crash.case import TOPOLOGIES, Plan, in_new_file, make_tables, run
+from tests.crash import processes  # first: it arms the failpoints
+
+# isort: split
+from tests.crash.bugs import BUGS
+from tests.crash.campaign import (
+    Caught,
+    Outcome,
+    beside_plans,
+    counted_plans,
+    failpoint_plans,
+    random_plans,
+    run_all,
+    run_bugs,
+    run_cancellations,
+    takeover_plans,
+)
+from tests.crash.case import Result
+from tests.crash.databases import BACKENDS, Databases, open_databases
+from tests.crash.topologies import TOPOLOGIES
 
 
 def main() -> int:
-    """Run CASES cases of each topology on SQLite; the first of each is not killed."""
-    cases = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    names = sys.argv[2:] or list(TOPOLOGIES)
-    violated = 0
-    with tempfile.TemporaryDirectory() as name:
+    """Run a campaign on each database and print what it came to."""
+    processes.check()
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("topologies", nargs="*", default=list(TOPOLOGIES), help="which pipelines (all)")
+    parser.add_argument("--database", choices=BACKENDS, action="append", help="which database (both)")
+    parser.add_argument("--random", type=int, default=1000, help="kills at random times, on each database")
+    parser.add_argument("--failpoint", type=int, default=1000, help="kills at named places, on each database")
+    parser.add_argument("--beside", type=int, default=6, help="rounds of savepoints, replays, retention, table making")
+    parser.add_argument("--takeover", type=int, default=3, help="rounds of frozen owners and lost answers")
+    parser.add_argument(
+        "--bugs", type=int, default=30, help="cases in which each seeded bug has to be caught (0: none)"
+    )
+    parser.add_argument("--bug", choices=list(BUGS), action="append", help="which seeded bugs (all)")
+    parser.add_argument("--cancel", type=int, default=7, help="cancel at every n-th await, on SQLite (0: at none)")
+    parser.add_argument("--report", type=Path, default=Path("build/crash"), help="the folder for the figures as JSON")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped, too
+    outcome, started = Outcome(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="autocoder-crash-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        template = folder / "template.db"
-        processes.ask(lambda: make_tables(f"sqlite:///{template}"), folder / "log.txt")
-        print(f"{'topology':<10} {'cases':>6} {'kills':>6} {'violated':>9}  first violation")
-        for topology in names:
-            violated += _judge(topology, cases, template, folder)
-    return 1 if violated else 0
+        backends = given.database or BACKENDS
+        databases = {each: stack.enter_context(open_databases(each, folder)) for each in backends}
+        for backend in backends:
+            campaign(outcome, backend, given.topologies, databases, folder, given)
+            show(outcome, backend)
+            if given.bugs:
+                chosen = [BUGS[name] for name in given.bug or BUGS]
+                for caught in run_bugs(chosen, backend, given.bugs, databases, folder):
+                    outcome.bugs.append(caught)
+                    show_bug(caught)
+        if given.cancel and "sqlite" in databases:
+            for cancelled in run_cancellations(given.topologies, given.cancel, databases, folder):
+                outcome.cancelled.append(cancelled)
+                outcome.violations += cancelled.violations
+                wrong = len(cancelled.violations)
+                shown = f"cancelled at {cancelled.tried} of {cancelled.awaits} awaits, {wrong} violated"
+                print(cancelled.topology, shown, *cancelled.violations[:1], flush=True)
+        save(outcome, time.monotonic() - started, given.report)
+    return 1 if outcome.violations or not all(each.by for each in outcome.bugs) else 0
 
 
-def _judge(topology: str, cases: int, template: Path, folder: Path) -> int:
-    kills = violated = 0
-    first = ""
-    for seed in range(cases):
-        chance = random.Random(seed)
-        lives = [] if seed == 0 else [chance.uniform(0.02, 0.35) for _ in range(3)]
-        plan = Plan(topology, "sqlite", "random", seed, lives)
-        result = in_new_file(folder, template, lambda url, plan=plan: run(plan, url, folder))
-        kills += result.kills
-        violated += bool(result.violations)
-        if result.violations and not first:
-            first = f"seed {seed}: {result.violations[0]}"
-    print(f"{topology:<10} {cases:>6} {kills:>6} {violated:>9}  {first[:150]}", flush=True)
-    return violated
+def campaign(
+    outcome: Outcome,
+    backend: str,
+    topologies: Sequence[str],
+    databases: dict[str, Databases],
+    folder: Path,
+    amounts: argparse.Namespace,
+) -> None:
+    """All cases of one database."""
+    for result in run_all(counted_plans(backend, topologies), databases, folder):
+        outcome.add(result)
+        _tell(result)
+    passages = {topology: outcome.passages[backend, topology] for topology in topologies}
+    busy = {topology: outcome.busy[backend, topology] for topology in topologies}
+    plans = [
+        *(random_plans(backend, busy, amounts.random) if amounts.random else ()),
+        *(failpoint_plans(backend, passages, amounts.failpoint) if amounts.failpoint else ()),
+        *(takeover_plans(backend, busy, amounts.takeover) if amounts.takeover else ()),
+        *(beside_plans(backend, busy, amounts.beside) if amounts.beside else ()),
+    ]
+    for number, result in enumerate(run_all(plans, databases, folder), 1):
+        outcome.add(result)
+        _tell(result)
+        if number % 50 == 0:
+            print(f"  {backend}: {number} of {len(plans)} cases", file=sys.stderr, flush=True)
+
+
+def _tell(result: Result) -> None:
+    for each in result.violations:
+        print(f"VIOLATED {result.plan}\n    {each[:2000]}", flush=True)
+
+
+def show(outcome: Outcome, backend: str) -> None:
+    """Print the table of one database."""
+    print(f"\n{backend}\n{'topology':<10} {'fault':<10} {'cases':>6} {'kills':>6} {'violated':>9}  first violation")
+    for (of, topology, fault), each in sorted(outcome.tallies.items()):
+        if of == backend:
+            first = each.first.partition("\n")[0][:150]
+            print(f"{topology:<10} {fault:<10} {each.cases:>6} {each.kills:>6} {each.violated:>9}  {first}")
+    total = outcome.total(backend)
+    bound = f"{total.bound:.2%} of cases (95 % upper bound, rule of three)" if not total.violated else "-"
+    print(f"{'total':<10} {'':<10} {total.cases:>6} {total.kills:>6} {total.violated:>9}  violated at most: {bound}")
+    show_failpoints(outcome, backend)
+
+
+def show_failpoints(outcome: Outcome, backend: str) -> None:
+    """Print the named places with their kills, and which topologies never came there."""
+    reached = {topology: names for (of, topology), names in outcome.passages.items() if of == backend}
+    every = sorted({name for names in reached.values() for name in names} | set(outcome.killed[backend]) - {""})
+    print(f"\n{'failpoint':<22} {'passages':>9} {'kills':>6}  topologies that pass it")
+    for name in every:
+        passing = [topology for topology, names in reached.items() if name in names]
+        passages = sum(names.get(name, 0) for names in reached.values())
+        shown = "all" if len(passing) == len(reached) else ", ".join(passing) or "- (beside the run)"
+        print(f"{name:<22} {passages:>9} {outcome.killed[backend][name]:>6}  {shown}")
+
+
+def show_bug(caught: Caught) -> None:
+    """Print one seeded bug."""
+    by = caught.by.partition("\n")[0][:140] or "NOT CAUGHT"
+    print(f"{caught.name:<28} {BUGS[caught.name].invariant:<4} {caught.cases:>3} cases  {by}", flush=True)
+
+
+def save(outcome: Outcome, seconds: float, folder: Path) -> None:
+    """Write all figures as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    file.write_text(json.dumps(outcome.as_json() | {"seconds": round(seconds, 1)}, indent=1) + "\n")
+    print(f"\n{seconds:.0f} s; the figures are in {file}")
 
 
 if __name__ == "__main__":

@@ -2,132 +2,319 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import tempfile
+import signal
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any, Final
+
+from tests.crash import processes  # first: it arms the failpoints
+
+# isort: split
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from autocoder.database import open_database
-from autocoder.store import failpoints
-from autocoder.store.schema import prepare
-from tests.crash import processes  # first: it arms the failpoints
-from tests.crash.components import metadata
-from tests.crash.oracle import judge, marks
+from autocoder.database_options import DatabaseOptions
+from autocoder.errors import UnreachableError
+from autocoder.store import failpoints, migrate
+from autocoder.store.dead_letters import DeadLetters, Selection
+from autocoder.store.retention import Retention, clean_up
+from autocoder.store.savepoints import Savepoints
+from autocoder.store.tables import regions
+from tests.crash import bugs
+from tests.crash.components import side_file
+from tests.crash.databases import Databases, make_tables
+from tests.crash.oracle import UNCOUNTED, judge, marks
 from tests.crash.topologies import TOPOLOGIES
 
-MESSAGES = 150
-PATIENCE = 30.0
-LONGEST_LIFE = {"sqlite": 0.35, "postgresql": 0.45}
+MESSAGES: Final = 100
+MORE: Final = 9
+PATIENCE: Final = 60.0
+BUG_PATIENCE: Final = 20.0
+LINGER: Final = 0.006
 _numbers = count()
 
 
-@dataclass
+@dataclass(frozen=True)
+class Life:
+    """One process: what it does, and what ends it: nothing, a failpoint (`name:passage`), or a kill.
+
+    The kill comes after so many `seconds` of processor time (so it does not matter how fast the machine is) and up to a few
+    milliseconds more. With `frozen` the process is not killed then but stopped until its lease has expired, another has taken
+    over, and it goes on. With `crowd` so many start at once, and all but one are killed, each when it has come so far. With
+    `lost` every so many commits are told to have failed although they succeeded.
+    """
+
+    work: str = "run"
+    seconds: float | None = None
+    failpoint: str = ""
+    frozen: bool = False
+    lost: int = 0
+    crowd: int = 0
+
+    def __str__(self) -> str:
+        said = f"@{self.failpoint}" if self.failpoint else "" if self.seconds is None else f"@{self.seconds:.3f}s"
+        said += " frozen" if self.frozen else ""
+        said += f" lost/{self.lost}" if self.lost else ""
+        said += f" of {self.crowd}" if self.crowd else ""
+        return self.work + said
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What is done to a case. Each life but the last ends by a kill: after some seconds, or at a failpoint (`name:count`)."""
+    """What is done to a case. After its lives one more run, which nothing ends, has to finish everything.
+
+    `bare` starts without any table; `grows` lets the input grow after that and runs once more; `bug` breaks a rule.
+    """
 
     topology: str
     backend: str
     fault: str
     seed: int
-    lives: list[float | str] = field(default_factory=list)
+    lives: tuple[Life, ...] = ()
+    bare: bool = False
+    grows: bool = False
+    bug: str = ""
+    counted: bool = False
 
-    def shown(self) -> str:
-        lives = ",".join(each if isinstance(each, str) else f"{each:.3f}" for each in self.lives)
-        return f"--topology {self.topology} --database {self.backend} --fault {self.fault} --seed {self.seed} [{lives}]"
+    def __str__(self) -> str:
+        lives = " ".join(map(str, self.lives))
+        return f"{self.topology} on {self.backend}, seed {self.seed}: {lives or 'no kill'}"
 
 
 @dataclass
 class Result:
-    """What came of it."""
+    """What came of it. `killed` counts kills by failpoint (empty: at a random time), `passages` those of a counted run,
+    `busy` its processor time in seconds."""
 
     plan: Plan
-    kills: int
-    violations: list[str]
-    seconds: float
+    seconds: float = 0.0
+    killed: Counter[str] = field(default_factory=Counter)
+    passages: dict[str, int] = field(default_factory=dict)
+    busy: float = 0.0
+    violations: list[str] = field(default_factory=list)
 
 
-async def make_tables(url: str) -> None:
-    """An empty database with every table."""
-    async with open_database(url) as database:
-        await prepare(database)
-        async with database.transaction() as connection:
-            await connection.run_sync(metadata.create_all)
+def run(plan: Plan, databases: Databases, folder: Path) -> Result:
+    """Run a case on a database of its own."""
+    with databases.fresh(tables=not plan.bare) as url:
+        return _Case(plan, url, folder).run()
 
 
-def run(plan: Plan, url: str, folder: Path) -> Result:
-    """Run a case on a database that has its tables."""
-    name = f"{plan.topology}_{plan.seed}_{os.getpid()}_{next(_numbers)}"
-    log = folder / f"{name}.log"
-    topology = TOPOLOGIES[plan.topology]
-    started, kills = time.monotonic(), 0
-    wrong: list[str] = []
-    before: dict[str, list[int]] = {}
-    for number, life in enumerate(plan.lives):
-        pid = _start(plan, url, name, log, MESSAGES, number, life if isinstance(life, str) else "")
-        status = processes.wait(pid, PATIENCE if isinstance(life, str) else life)
+class _Case:
+    def __init__(self, plan: Plan, url: str, folder: Path) -> None:
+        self._plan = plan
+        self._url = url
+        self._topology = TOPOLOGIES[plan.topology]
+        self._name = f"{plan.topology}_{plan.seed}_{os.getpid()}_{next(_numbers)}"
+        self._log = folder / f"{self._name}.log"
+        self._result = Result(plan)
+        self._patience = BUG_PATIENCE if plan.bug else PATIENCE
+        self._chance = random.Random(plan.seed)
+        self._before: dict[str, list[int]] = {}
+
+    def run(self) -> Result:
+        started = time.monotonic()
+        plan, result = self._plan, self._result
+        try:
+            for number, life in enumerate(plan.lives):
+                self._live(number, life)
+                if not plan.bare and (plan.bug or number % 3 == 2):
+                    self._look_at_marks()
+            for upto in (MESSAGES, MESSAGES + MORE) if plan.grows else (MESSAGES,):
+                if not result.violations:
+                    self._finish(upto)
+        except processes.Broken as error:
+            result.violations.append(str(error))
+        side_file(self._name).unlink(missing_ok=True)
+        if not result.violations:
+            self._log.unlink(missing_ok=True)
+        result.seconds = time.monotonic() - started
+        return result
+
+    def _live(self, number: int, life: Life) -> None:
+        pid = self._start(number, life, MESSAGES)
+        if life.crowd:
+            self._crowd(pid, number, life)
+            return
+        if life.frozen:
+            self._freeze(pid, number, life)
+            return
+        if life.seconds is None:
+            status = processes.wait(pid, self._patience)
+        else:
+            status = processes.wait_busy(pid, life.seconds, self._chance.uniform(0, LINGER))
         if status is None:
             processes.kill(pid)
-            kills += 1
-            if isinstance(life, str):
-                wrong.append(f"a life hangs: {_tail(log)}")
-                break
+            if life.seconds is None:
+                raise processes.Broken(f"a life hangs ({life}): {_tail(self._log)}")
+            self._result.killed[""] += 1
         elif os.WIFSIGNALED(status):
-            kills += 1
+            self._result.killed[life.failpoint.partition(":")[0]] += 1
         elif status:
-            wrong.append(f"a life ends with {status >> 8}: {_tail(log)}")
-            break
-        if number % 3 == 2:
-            after = processes.ask(lambda: marks(url, name), log)
-            wrong += [
-                f"I10 {key} went from {before[key]} to {after[key]}" for key in before if after[key] < before[key]
-            ]
-            before = after
-    grown = MESSAGES + 9 if topology.grows else MESSAGES
-    for upto in (MESSAGES, grown) if plan.seed % 2 else (MESSAGES,):
-        if wrong:
-            break
-        wrong += _finish(plan, url, name, log, upto)
-    if not wrong:
-        log.unlink(missing_ok=True)
-    return Result(plan, kills, wrong, time.monotonic() - started)
+            raise processes.Broken(f"a life ({life}) ends with {status >> 8}: {_tail(self._log)}")
+
+    def _freeze(self, pid: int, number: int, life: Life) -> None:
+        """Stop a process until another has taken over; when it goes on, one of the two ends, and the other finishes.
+
+        It need not be the one that was frozen: stopped between lock and lease, it holds the lock and takes over again.
+        """
+        if processes.wait_busy(pid, life.seconds or 0.0, self._chance.uniform(0, LINGER)) is not None:
+            return  # it was faster
+        os.kill(pid, signal.SIGSTOP)
+        while processes.ask(self._expire, self._log) is False:  # it holds the row (or the file) in a transaction
+            os.kill(pid, signal.SIGCONT)
+            if processes.wait(pid, self._chance.uniform(0, LINGER)) is not None:
+                return
+            os.kill(pid, signal.SIGSTOP)
+        self._result.killed["frozen"] += 1
+        successor = self._start(number + 50, Life(), MESSAGES)
+        ended = processes.wait_busy(successor, self._chance.uniform(0.05, 0.3), 0)
+        os.kill(pid, signal.SIGCONT)
+        beaten = 0
+        for each, what in ((pid, "one that was frozen"), (successor, "its successor")):
+            status = ended if each == successor and ended is not None else processes.wait(each, self._patience)
+            if status is None:
+                processes.kill(each)
+                raise processes.Broken(f"{what} hangs: {_tail(self._log)}")
+            beaten += bool(status)
+            if status and (beaten > 1 or "LeaseLost" not in self._log.read_text()):
+                raise processes.Broken(f"{what} ends with {status >> 8}: {_tail(self._log)}")
+
+    def _crowd(self, first: int, number: int, life: Life) -> None:
+        """Several instances at once: whoever owns the pipeline and has come far enough is killed, and another takes over."""
+        running = [first, *(self._start(number + 10 * more, Life(), MESSAGES) for more in range(1, life.crowd))]
+        until = time.monotonic() + self._patience
+        while running and time.monotonic() < until:
+            for pid in list(running):
+                enough = (life.seconds or 0.0) if len(running) > 1 else self._patience
+                status = processes.wait_busy(pid, enough, 0, longest=0.01)
+                if status is None and processes.busy(pid) >= enough:
+                    processes.kill(pid)
+                    self._result.killed["crowd"] += 1
+                    running.remove(pid)
+                elif status is not None:
+                    running.remove(pid)
+                    if status:
+                        raise processes.Broken(f"one of {life.crowd} ends with {status >> 8}: {_tail(self._log)}")
+        for pid in running:
+            processes.kill(pid)
+        if running:
+            raise processes.Broken(f"{len(running)} of {life.crowd} instances hang: {_tail(self._log)}")
+
+    async def _expire(self) -> bool:
+        """Let the lease of the pipeline expire; False where somebody holds it locked."""
+        options = DatabaseOptions(self._url, busy_timeout=0.2, lock_timeout=0.2, retry_attempts=1)
+        past = datetime(2000, 1, 1, tzinfo=UTC)
+        try:
+            async with open_database(options) as database, database.transaction() as connection:
+                mine = regions.c.pipeline == self._name
+                await connection.execute(sa.update(regions).where(mine).values(expires_at=past))
+        except (DBAPIError, UnreachableError):
+            return False
+        return True
+
+    def _finish(self, upto: int) -> None:
+        pid = self._start(99, Life(), upto)
+        status = processes.wait(pid, self._patience)
+        if status is None:
+            processes.kill(pid)
+            raise processes.Broken(f"the last life hangs: {_tail(self._log)}")
+        if status:
+            raise processes.Broken(f"the last life ends with {status >> 8}: {_tail(self._log)}")
+        expected = self._topology.fold(self._plan.seed, upto)
+        expected.cleaned = any("clean" in life.work for life in self._plan.lives)
+        self._result.violations += processes.ask(lambda: judge(self._url, self._name, expected), self._log)
+        counts = self._log.with_suffix(".counts")
+        if counts.exists():
+            self._result.passages, self._result.busy = json.loads(counts.read_text())
+            counts.unlink()
+
+    def _look_at_marks(self) -> None:
+        after = processes.ask(lambda: marks(self._url, self._name), self._log)
+        for key in after:
+            if key.startswith(UNCOUNTED):
+                raise processes.Broken(key)
+        for key, before in self._before.items():
+            if key in after and after[key] < before:
+                raise processes.Broken(f"I10 {key} went from {before} to {after[key]}")
+        self._before = after
+
+    def _start(self, number: int, life: Life, upto: int) -> int:
+        plan = self._plan
+
+        def ready() -> None:
+            random.seed(plan.seed * 100 + number)
+            bugs.plant(plan.bug)
+            if life.lost:
+                bugs.lose_answers(life.lost)
+            failpoints.arm(life.failpoint)
+
+        async def work() -> None:
+            if plan.bare and life.work == "run":
+                await make_tables(self._url)
+            await WORKS[life.work](self, number, upto)
+            if plan.counted:
+                found = [failpoints.passages(), time.process_time()]
+                self._log.with_suffix(".counts").write_text(json.dumps(found))
+
+        return processes.fork(work, self._log, ready)
+
+    # -- what a life may do ---------------------------------------------------------------------------------------
+
+    async def run_pipeline(self, _: int, upto: int) -> None:
+        """Run the pipeline to the end of its input."""
+        pipeline = self._topology.build(self._name, self._plan.seed, upto)
+        await pipeline.run_async(database=self._url, wait=True)
+
+    async def save_and_restore(self, number: int, _: int) -> None:
+        """Take a savepoint and restore it at once, which changes nothing."""
+        if not await marks(self._url, self._name):
+            return  # killed before it owned the pipeline: there is nothing to save
+        async with self._opened() as database:
+            savepoints = Savepoints(database, self._name)
+            await savepoints.save(f"s{number}", expires=timedelta(0))
+            await savepoints.restore(f"s{number}")
+
+    async def replay(self, _: int, __: int) -> None:
+        """Give all dead letters back, to fail as they did."""
+        async with self._opened() as database:
+            letters = DeadLetters(database)
+            async for page in letters.matching(Selection(self._name)):
+                await letters.replay([each for each in page if each.data is not None])
+
+    async def clean(self, _: int, __: int) -> None:
+        """Delete all that retention may ever delete."""
+        async with self._opened() as database:
+            await clean_up(database, Retention(metrics=0.0, messages=0.0, checkpoints=0))
+
+    async def down_and_up(self, _: int, __: int) -> None:
+        """Take an empty database down to nothing and up again, step by step."""
+        async with self._opened() as database:
+            await migrate.upgrade(database)
+            await migrate.downgrade(database, "base")
+            await migrate.upgrade(database, "0001")
+
+    def _opened(self) -> Any:
+        return open_database(self._url)
 
 
-def _finish(plan: Plan, url: str, name: str, log: Path, upto: int) -> list[str]:
-    pid = _start(plan, url, name, log, upto, 99, "")
-    status = processes.wait(pid, PATIENCE)
-    if status is None:
-        processes.kill(pid)
-        return [f"the last life hangs: {_tail(log)}"]
-    if status:
-        return [f"the last life ends with {status}: {_tail(log)}"]
-    expected = TOPOLOGIES[plan.topology].fold(plan.seed, upto)
-    return list(processes.ask(lambda: judge(url, name, expected), log))
-
-
-def _start(plan: Plan, url: str, name: str, log: Path, upto: int, life: int, failpoint: str) -> int:
-    topology = TOPOLOGIES[plan.topology]
-
-    def ready() -> None:
-        random.seed(plan.seed * 100 + life)
-        failpoints.arm(failpoint)
-
-    async def work() -> None:
-        await topology.build(name, plan.seed, upto).run_async(database=url, wait=True)
-
-    return processes.fork(work, log, ready)
+WORKS: Final[dict[str, Callable[[_Case, int, int], Awaitable[None]]]] = {
+    "run": _Case.run_pipeline,
+    "save": _Case.save_and_restore,
+    "replay": _Case.replay,
+    "clean": _Case.clean,
+    "migrate": _Case.down_and_up,
+}
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text().splitlines()[-25:]) if log.exists() else ""
-
-
-def in_new_file(folder: Path, template: Path, work: Callable[[str], Result]) -> Result:
-    """Run on an SQLite file of its own, a copy of an empty one."""
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        file = Path(own) / "case.db"
-        file.write_bytes(template.read_bytes())
-        return work(f"sqlite:///{file}")
+    return "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -86,18 +88,48 @@ class Fate:
 
 
 class Items(Source[Item]):
-    """Items from 0 to `upto`, `size` at a time, a moment apart."""
+    """Items from 0 to `upto`, `size` at a time, a moment apart, and at most `ahead` of what is committed.
+
+    So a run has several commits on the slowest machine, and there is something between two kills.
+    """
 
     seed: int
     upto: int
     size: int = 7
-    pause: float = 0.001
+    ahead: int = 21
 
     async def read(self, resume: int | None, /) -> AsyncIterator[Batch[Item]]:
+        self._safe = resume or 0
         for at in range(resume or 0, self.upto, self.size):
             end = min(at + self.size, self.upto)
             yield Batch([item(self.seed, n) for n in range(at, end)], resume=end)
-            await anyio.sleep(self.pause)
+            await anyio.sleep(0.001)
+            while end > self._safe + self.ahead:
+                await anyio.sleep(0.001)
+
+    async def committed(self, position: Any, /) -> None:
+        self._safe = position
+
+
+class Acknowledged(Source[Item]):
+    """The same from a broker that forgets what was acknowledged: `file` says up to where."""
+
+    seed: int
+    upto: int
+    file: Path
+    size: int = 7
+
+    async def read(self, resume: int | None, /) -> AsyncIterator[Batch[Item]]:
+        known = int(self.file.read_text()) if self.file.exists() else 0
+        for at in range(max(resume or 0, known), self.upto, self.size):
+            end = min(at + self.size, self.upto)
+            yield Batch([item(self.seed, n) for n in range(at, end)], resume=end)
+            await anyio.sleep(0.001)
+
+    async def committed(self, position: Any, /) -> None:
+        written = self.file.with_suffix(".new")
+        written.write_text(str(position))
+        written.replace(self.file)
 
 
 class SmallNumbers(Source[int]):
@@ -310,6 +342,22 @@ class Table(Sink[Any]):
         number = one.n if isinstance(one, Item) else one
         refused = self.refuse and isinstance(one, Item) and one.v % self.refuse == 3
         return {"pipeline": self.pipeline, "sink": self.sink, "number": -1 if refused else number, "data": encoded(one)}
+
+
+class Outside(Sink[Item]):
+    """A receiver that keeps what it gets, with its key, in a file: delivered at least once, and told apart by the key."""
+
+    file: Path
+
+    async def write(self, batch: Sequence[Item], keys: Sequence[str], /) -> None:
+        with self.file.open("a") as lines:
+            lines.writelines(f"{key} {encoded(each)}\n" for key, each in zip(keys, batch, strict=True))
+        await anyio.sleep(0.0002)
+
+
+def side_file(pipeline: str) -> Path:
+    """Where the world outside of the database stands for a pipeline."""
+    return Path(tempfile.gettempdir()) / f"{pipeline}.outside"
 
 
 def encoded(one: Any) -> str:

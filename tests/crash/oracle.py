@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from autocoder.database import open_database
+from tests.crash.components import side_file
 from tests.crash.topologies import Expected
 
 MOST_SHOWN = 4
+UNCOUNTED = "I3 failed without a counted attempt: message"
 
 
 async def judge(url: str, pipeline: str, expected: Expected) -> list[str]:
@@ -27,7 +30,8 @@ async def judge(url: str, pipeline: str, expected: Expected) -> list[str]:
             " FROM port_messages WHERE pipeline = :pipeline ORDER BY seq"
         )
         state = await rows(
-            "SELECT component_name, state_name, state_key, state_data FROM component_state WHERE pipeline = :pipeline"
+            "SELECT component_name, state_name, state_key, state_data FROM component_state"
+            " WHERE pipeline = :pipeline AND state_name <> ''"
         )
         positions = await rows(
             "SELECT component_name, checkpoint_data FROM checkpoints WHERE pipeline = :pipeline AND checkpoint_name = ''"
@@ -40,9 +44,22 @@ async def judge(url: str, pipeline: str, expected: Expected) -> list[str]:
     at = {each[0]: json.loads(each[1]) for each in positions if each[0] in expected.positions}
     if at != expected.positions:
         wrong.append(f"I10 positions: {at} instead of {expected.positions}")
+    wrong += _outside(side_file(pipeline), expected)
     if owners:
         wrong.append(f"I2 open leases: {owners}")
     return wrong
+
+
+def _outside(file: Path, expected: Expected) -> list[str]:
+    """What a receiver that tells messages apart by their keys has got."""
+    if not expected.outside:
+        return []
+    got: dict[str, str] = {}
+    for line in file.read_text().splitlines():
+        key, _, data = line.partition(" ")
+        if got.setdefault(key, data) != data:
+            return [f"I4 one key for two messages: {got[key]} and {data}"]
+    return _differ("I4 messages outside, by key", expected.outside, Counter(got.values()))
 
 
 def _flat(state: dict[tuple[str, str, str], Any]) -> list[str]:
@@ -85,7 +102,7 @@ def _messages(messages: list[Any], expected: Expected) -> list[str]:
     if open_rows:
         wrong.append(f"I9 messages that are neither completed nor dead: {dict(open_rows)}")
     sent = Counter((each.target_component, each.port_name) for each in messages if each.source_component)
-    wrong += _differ("I9 messages of durable channels", expected.channels, sent)
+    wrong += _differ("I9 messages of durable channels", sent if expected.cleaned else expected.channels, sent)
     extra = Counter(
         (each.target_component, each.status)
         for each in messages
@@ -106,8 +123,19 @@ def _differ(what: str, expected: Counter[Any], found: Counter[Any]) -> list[str]
     return wrong
 
 
-async def marks(url: str, pipeline: str) -> dict[str, tuple[int, int]]:
-    """Token and epoch of every region, which never go back (I2, I10)."""
+async def marks(url: str, pipeline: str) -> dict[str, list[int]]:
+    """What never goes back (I2, I3, I10): token and epoch of every region, replays and attempts of every parked message."""
     async with open_database(url) as database, database.reading() as connection:
         query = sa.text("SELECT region, token, epoch FROM regions WHERE pipeline = :pipeline")
-        return {each[0]: (each[1], each[2]) for each in await connection.execute(query, {"pipeline": pipeline})}
+        of_regions = await connection.execute(query, {"pipeline": pipeline})
+        found = {f"region {name}": [token, epoch] for name, token, epoch in of_regions}
+        query = sa.text(
+            "SELECT seq, replayed, retry_count, error_type FROM port_messages WHERE pipeline = :pipeline AND parked"
+            " AND status IN ('failed', 'dead_letter')"
+        )
+        parked = await connection.execute(query, {"pipeline": pipeline})
+        for seq, replayed, attempts, error in parked:
+            found[f"message {seq}"] = [replayed, attempts]
+            if error is not None and attempts == 0:
+                found[f"{UNCOUNTED} {seq}"] = [0]
+        return found

@@ -15,6 +15,7 @@ from autocoder import Pipeline
 from autocoder.declaration import ChannelOptions, ErrorPolicy, RetryPolicy
 from tests.crash.components import (
     ATTEMPTS,
+    Acknowledged,
     AtTheEnd,
     Fated,
     Fives,
@@ -22,6 +23,7 @@ from tests.crash.components import (
     InTurn,
     Item,
     Items,
+    Outside,
     Pass,
     Sides,
     Slow,
@@ -35,6 +37,7 @@ from tests.crash.components import (
     hopeless,
     item,
     poison,
+    side_file,
 )
 
 DURABLE = ChannelOptions(durable=True)
@@ -48,7 +51,8 @@ class Expected:
 
     `rows`: (sink, data); `dead`: (component, port, data, error, attempts); `channels`: messages ever sent over a durable
     channel, by (component, port); `state`: (component, state, key) to value; `ordered`: sinks whose rows keep the order of
-    the messages; `parts` instead of rows for a sink whose rows depend on where the input ended: the sum of the values.
+    the messages; `cleaned`: retention may have deleted completed messages; `outside`: what a
+    receiver outside of the database has got, each under one key, however often.
     """
 
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -57,6 +61,8 @@ class Expected:
     state: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     ordered: tuple[str, ...] = ()
     positions: dict[str, Any] = field(default_factory=dict)
+    cleaned: bool = False
+    outside: Counter[str] = field(default_factory=Counter)
 
     def row(self, sink: str, one: Any) -> None:
         """A row of a sink."""
@@ -351,6 +357,39 @@ def _endings_fold(seed: int, upto: int) -> Expected:
     return expected
 
 
+def _acknowledged(name: str, seed: int, upto: int) -> Pipeline:
+    pipeline = _pipeline(name)
+    at = pipeline.add("items", Acknowledged(seed=seed, upto=upto, file=side_file(name)))
+    at = pipeline.add("pass", Pass(), after=at, channel=DURABLE)
+    pipeline.add("table", Table(pipeline=name, sink="table"), after=at, channel=SMALL)
+    return pipeline
+
+
+def _acknowledged_fold(seed: int, upto: int) -> Expected:
+    expected = Expected(positions={"items": upto}, ordered=("table",))
+    expected.channels["pass", "in"] = upto
+    for one in _items(seed, upto):
+        expected.row("table", one)
+    return expected
+
+
+def _outside(name: str, seed: int, upto: int) -> Pipeline:
+    pipeline = _pipeline(name)
+    at = pipeline.add("items", Items(seed=seed, upto=upto))
+    at = pipeline.add("fated", Fated(shift=3), after=at, on_error=RETRY)
+    at = pipeline.add("slow", Slow(), after=at, on_error=RETRY)
+    pipeline.add("receiver", Outside(file=side_file(name)), after=at, channel=SMALL)
+    return pipeline
+
+
+def _outside_fold(seed: int, upto: int) -> Expected:
+    expected = Expected(positions={"items": upto})
+    for one in _items(seed, upto):
+        if expected.fate("fated", one, 3) and expected.fate("slow", one):
+            expected.outside[encoded(one)] += 1
+    return expected
+
+
 TOPOLOGIES = {
     each.name: each
     for each in (
@@ -365,5 +404,7 @@ TOPOLOGIES = {
         Topology("numbers", _numbers, _numbers_fold),
         Topology("turns", _turns, _turns_fold),
         Topology("endings", _endings, _endings_fold, grows=False),
+        Topology("acknowledged", _acknowledged, _acknowledged_fold),
+        Topology("outside", _outside, _outside_fold),
     )
 }

@@ -20,6 +20,7 @@ from autocoder_components.assessments import (
     JoinOutcomes,
     PlanChecks,
     PrintReport,
+    ProbeServer,
     Requests,
     ScoreFindings,
     ValidateConfig,
@@ -36,8 +37,10 @@ from tests.assessments.conftest import ROOTED, SOUND, UNPINNED, servers, write
 from tests.assessments.examples import example
 from tests.support import Collect
 
-SHIPPED = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
-COMPONENTS: list[type[Component]] = [getattr(pack, name) for name in pack.__all__]
+SHIPPED = Path(pack.__file__ or "").with_name("pipelines") / "assess.yaml"
+COMPONENTS: list[type[Component]] = [
+    each for each in (getattr(pack, name) for name in pack.__all__) if ".lifecycle." not in each.__module__
+]
 
 
 def request(*paths: Path | str, **options: Any) -> Request:
@@ -105,6 +108,32 @@ class TestPlanChecks:
         assert [(each.kind, each.status, each.reason) for each in skipped] == [
             (kind, Status.SKIPPED, "switched off in the request")
         ] * 2
+
+    @pytest.mark.parametrize(
+        ("options", "kinds"),
+        [
+            ({}, ["config", "security", "config", "security"]),
+            ({"check_server_status": True}, ["config", "security", "config", "security", "status"]),
+            ({"type": "health"}, ["config", "config", "status"]),
+            ({"type": "health", "check_security": True, "validate_config": False}, ["security", "security", "status"]),
+        ],
+    )
+    def test_the_type_says_which_checks_there_are_and_the_options_add_and_take_away(
+        self, machine: Path, options: dict[str, Any], kinds: list[str]
+    ) -> None:
+        write(machine / ".mcp.json", servers(a=SOUND))
+        planned = self.outcomes(request(".", **options))
+        assert [port for port, _ in planned if port != "skipped"] == kinds
+        assert {each.planned for _, each in planned} == {len(planned)}
+
+    def test_what_the_type_asks_for_and_the_request_does_not_is_skipped_once_a_server(self, machine: Path) -> None:
+        write(machine / ".mcp.json", servers(a=SOUND, b=SOUND))
+        planned = self.outcomes(request(".", type="health", check_server_status=False))
+        skipped = [each for port, each in planned if port == "skipped"]
+        assert [(each.target.server, each.kind, each.status) for each in skipped] == [
+            ("a", "status", Status.SKIPPED),
+            ("b", "status", Status.SKIPPED),
+        ]
 
     def test_a_filter_that_matches_nothing_is_an_error_of_the_whole(self, machine: Path) -> None:
         write(machine / ".mcp.json", servers(a=SOUND))
@@ -210,7 +239,8 @@ class TestScoreFindings:
         plan = pipeline.add("plan", PlanChecks(), after=pipeline.add("discover", DiscoverTargets(), after=after))
         config = pipeline.add("config", ValidateConfig(), after=plan.port(PlanChecks.config))
         security = pipeline.add("security", CheckSecurity(), after=plan.port(PlanChecks.security))
-        ends = {"config": config, "security": security, "skipped": plan.port(PlanChecks.skipped)}
+        status = pipeline.add("status", ProbeServer(), after=plan.port(PlanChecks.status))
+        ends = {"config": config, "security": security, "status": status, "skipped": plan.port(PlanChecks.skipped)}
         joined = pipeline.add("join", JoinOutcomes(), after=ends)
         pipeline.add("got", got, after=pipeline.add("score", ScoreFindings(**fields), after=joined))
         pipeline.run()

@@ -15,6 +15,7 @@ from autocoder_components.assessments import (
     DiscoverTargets,
     JoinOutcomes,
     PlanChecks,
+    ProbeServer,
     Requests,
     ScoreFindings,
     ValidateConfig,
@@ -73,11 +74,11 @@ class TestShipped:
                 ("one", 80, 1)
             ]
 
-    @pytest.mark.parametrize("option", ["checkServerStatus", "checkCompliance", "deepScan"])
+    @pytest.mark.parametrize("option", ["checkCompliance", "deepScan"])
     def test_an_option_that_does_not_exist_yet_is_refused_before_anything_runs(
         self, machine: Path, option: str
     ) -> None:
-        with pytest.raises(ConfigurationError, match=f"{option} is not available yet"):
+        with pytest.raises(ConfigurationError, match=f"{option}: is not available yet"):
             run(machine, {option: True})
         assert not (machine / "it.db").exists()
 
@@ -90,7 +91,7 @@ class TestShipped:
         out, err = capfd.readouterr()
         assert out == ""
         assert "mine.yaml:" in err
-        assert "deepScan is not available yet" in err
+        assert "deepScan: is not available yet" in err
 
     def test_a_filter_that_matches_nothing_is_seen_in_every_report(
         self, machine: Path, capfd: pytest.CaptureFixture[str]
@@ -147,7 +148,7 @@ class TestDetails:
 class TestEnvironments:
     CONFIG = """
         pipelines:
-          assessments:
+          assess:
             components:
               requests: {with: {now: "2026-11-21T08:00:00Z"}}
               security: {with: {inventory: [nobody]}}
@@ -183,7 +184,7 @@ class TestEnvironments:
         requests = "[{id: a, paths: [a]}, {id: b, paths: [b]}]"
         write(
             machine / "config" / "two.yaml",
-            f"pipelines: {{assessments: {{components: {{requests: {{with: {{requests: {requests}}}}}, "
+            f"pipelines: {{assess: {{components: {{requests: {{with: {{requests: {requests}}}}}, "
             'reports: {with: {name: "{id}", formats: [json]}}}}}',
         )
         answer = assess("--env", "two", "--fail-on", "high")
@@ -191,7 +192,7 @@ class TestEnvironments:
         assert sorted(each.name for each in (machine / "assessment").iterdir()) == ["a.json", "b.json"]
 
     def test_an_override_that_fits_nothing_is_refused(self, machine: Path, assess: Assess) -> None:
-        write(machine / "config" / "odd.yaml", "pipelines: {assessments: {components: {shwo: {with: {format: none}}}}}")
+        write(machine / "config" / "odd.yaml", "pipelines: {assess: {components: {shwo: {with: {format: none}}}}}")
         answer = assess(".", "--env", "odd")
         assert answer.code == 78
         assert "did you mean 'show'" in answer.err
@@ -217,7 +218,8 @@ class TestLost:
         plan = pipeline.add("plan", PlanChecks(), after=pipeline.add("discover", DiscoverTargets(), after=after))
         config = pipeline.add("config", ValidateConfig(), after=plan.port(PlanChecks.config))
         security = pipeline.add("security", check, after=plan.port(PlanChecks.security))
-        ends = {"config": config, "security": security, "skipped": plan.port(PlanChecks.skipped)}
+        status = pipeline.add("status", ProbeServer(), after=plan.port(PlanChecks.status))
+        ends = {"config": config, "security": security, "status": status, "skipped": plan.port(PlanChecks.skipped)}
         joined = pipeline.add("join", JoinOutcomes(), after=ends)
         pipeline.add("got", got, after=pipeline.add("score", ScoreFindings(), after=joined))
         summary = pipeline.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from autocoder_components.assessments.requests import RequestSpec
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from autocoder import ConfigurationError, Pipeline
 
 NOW = "2026-11-21T08:00:00+00:00"
 
@@ -48,25 +51,49 @@ def test_the_names_of_the_older_services_are_understood(older: str, value: objec
     assert getattr(RequestSpec.model_validate({older: value}).request(NOW), field) == held
 
 
-@pytest.mark.parametrize("option", ["checkServerStatus", "checkCompliance", "deepScan"])
+@pytest.mark.parametrize("option", ["checkCompliance", "deepScan"])
 def test_a_check_that_does_not_exist_yet_is_refused_by_name_in_either_spelling(option: str) -> None:
     snake = "".join(f"_{each.lower()}" if each.isupper() else each for each in option)
     for name in (option, snake):
-        assert f"{option} is not available yet" in refused(**{name: True})
+        assert "is not available yet" in refused(**{name: True})
         RequestSpec.model_validate({name: False})
 
 
-@pytest.mark.parametrize("option", ["generateReport", "saveResults", "timeout", "generate_report", "save_results"])
+@pytest.mark.parametrize("option", ["generateReport", "saveResults", "generate_report", "save_results"])
 @pytest.mark.parametrize("value", [True, False, 5])
 def test_an_option_that_no_component_honours_is_refused_whatever_it_says(option: str, value: object) -> None:
     assert "is not available yet" in refused(**{option: value})
 
 
-@pytest.mark.parametrize("kind", ["health", "compliance"])
-def test_a_type_that_does_not_exist_yet_is_refused_by_name(kind: str) -> None:
-    said = refused(type=kind)
-    assert f"assessments of type '{kind}' are not available yet" in said
-    assert "use 'security'" in said
+def test_a_type_that_does_not_exist_yet_is_refused_by_name() -> None:
+    said = refused(type="compliance")
+    assert "'compliance' is not available yet" in said
+    assert "write security or health" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "config", "security", "status"),
+    [
+        ({}, True, True, False),
+        ({"type": "health"}, True, False, True),
+        ({"checkServerStatus": True}, True, True, True),
+        ({"check_server_status": True, "validate_config": False, "check_security": False}, False, False, True),
+        ({"type": "health", "check_server_status": False}, True, False, False),
+        ({"type": "health", "checkSecurity": True}, True, True, True),
+    ],
+)
+def test_the_type_decides_what_is_checked_and_the_options_change_it(
+    written: dict[str, Any], config: bool, security: bool, status: bool
+) -> None:
+    request = RequestSpec.model_validate(written).request(NOW)
+    assert (request.validate_config, request.check_security, request.check_server_status) == (config, security, status)
+
+
+def test_a_timeout_is_for_asking_servers() -> None:
+    assert RequestSpec.model_validate({"type": "health", "timeout": 2.5}).request(NOW).timeout == 2.5
+    assert "which this request does not" in refused(timeout=5)
+    for wrong in (0, -1, 86_401, float("inf"), float("nan"), "soon"):
+        refused(type="health", timeout=wrong)
 
 
 def test_what_is_unknown_or_said_twice_is_refused() -> None:
@@ -75,6 +102,7 @@ def test_what_is_unknown_or_said_twice_is_refused() -> None:
     assert "server_filter and serverName say the same" in refused(server_filter=["a"], serverName="b")
     assert "include_details and includeDetails say the same" in refused(include_details=True, includeDetails=True)
     assert "nothing would be judged" in refused(validateConfig=False, checkSecurity=False)
+    assert "nothing would be judged" in refused(type="health", validateConfig=False, checkServerStatus=False)
     assert "a path must not be empty" in refused(paths=[""])
 
 
@@ -120,3 +148,52 @@ def test_the_source_gives_each_request_once_and_goes_on_from_its_position() -> N
 def test_a_fixed_time_names_an_instant(text: str) -> None:
     with pytest.raises(ValidationError):
         Requests(requests=[], now=text)
+
+
+NOT_YET = """\
+pipeline: service
+components:
+  requests:
+    use: assessments.Requests
+    with:
+      requests:
+        - {paths: ["."], checkServerStatus: 7, deepScan: yes, check_compliance: true}
+        - type: compliance
+          timeout: 0
+          generateReport: {format: sk-never-shown}
+          save_results: false
+          includeDetials: sk-never-shown
+          include_details: true
+          includeDetails: false
+          candidates: [{text: "{}", tokne: sk-never-shown}, {name: b}]
+        - {id: "", paths: [""]}
+  show: {use: flow.Discard, from: requests}
+"""
+
+
+def test_everything_that_is_refused_stands_at_its_own_place_and_all_of_it_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "service.yaml").write_text(NOT_YET)
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(tmp_path / "service.yaml")
+    found = [(each.place.line, each.place.column, each.what, each.cure) for each in caught.value.problems]
+    told = [(line, column, what.removeprefix("requests: requests.")) for line, column, what, _ in found]
+    out = "leave it out"
+    later = f"comes in a later version; {out}"
+    assert told == [
+        (7, 45, "0.checkServerStatus: must be true or false"),
+        (7, 58, f"0.deepScan: is not available yet: starting servers to inspect their tools {later}"),
+        (7, 81, f"0.check_compliance: is not available yet: mapping outcomes to controls {later}"),
+        (8, 17, "1.type: 'compliance' is not available yet: it needs controls; write security or health"),
+        (9, 20, "1.timeout: must be greater than 0"),
+        (10, 27, f"1.generateReport: is not available yet: the sinks of the pipeline say which reports are written; {out}"),
+        (11, 25, "1.save_results: is not available yet: the sinks of the pipeline say what is kept; leave it out"),
+        (12, 11, "1 has no field 'includeDetials'"),
+        (13, 28, "1.include_details: include_details and includeDetails say the same; write one of them"),
+        (15, 37, "1.candidates.0 has no field 'tokne'"),
+        (15, 61, "1.candidates.1.text is missing"),
+        (16, 16, "2.id: must have at least 1 character"),
+        (16, 28, "2.paths.0: a path must not be empty; write . for the working folder"),
+    ]  # fmt: skip
+    cures = {what.rpartition(" ")[2]: cure for _, _, what, cure in found}
+    assert cures["'includeDetials'"] == "did you mean 'includeDetails' or 'include_details'?"
+    assert "sk-never-shown" not in str(caught.value)

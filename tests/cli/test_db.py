@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autocoder.store.migrate import heads, held_by
 from tests.cli.answer import Run, Write
 
 PIPELINE = """
@@ -19,6 +20,8 @@ components:
   show: {use: parts:Show, from: double}
 """
 HERE = ("--database", "sqlite:///own.db")
+# What a database has a row for: a revision on which that of a pack depends has none of its own.
+ROWS = [each for each in sorted(heads()) if not any(each in held_by(frozenset({other})) for other in heads() - {each})]
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def own(cli: Run, write: Write) -> Path:
 
 
 def test_what_a_run_made_is_current(cli: Run, own: Path) -> None:
-    assert cli("db", "current", *HERE).out == "0001 (current)\n"
+    assert cli("db", "current", *HERE).out == f"{', '.join(ROWS)} (current)\n"
     answer = cli("db", "history", *HERE)
     assert answer.out.splitlines()[1].split()[:2] == ["0001", "autocoder"]
     assert cli("db", "check", *HERE).code == 0
@@ -39,11 +42,12 @@ def test_what_a_run_made_is_current(cli: Run, own: Path) -> None:
 
 def test_as_json(cli: Run, own: Path) -> None:
     assert json.loads(cli("db", "current", "--json", *HERE).out) == {
-        "revisions": ["0001"],
-        "newest": ["0001"],
+        "revisions": ROWS,
+        "newest": sorted(heads()),
         "standing": "current",
     }
-    (step,) = json.loads(cli("db", "history", "--json", *HERE).out)
+    step, *packs = json.loads(cli("db", "history", "--json", *HERE).out)
+    assert all(each["applied"] for each in packs)
     assert step["revision"] == "0001" and step["applied"] is True
     assert json.loads(cli("db", "check", "--json", *HERE).out) == {"findings": []}
     assert json.loads(cli("db", "cleanup", "--dry-run", "--json", *HERE).out)["deleted"]["port_messages"] == 0
@@ -52,11 +56,11 @@ def test_as_json(cli: Run, own: Path) -> None:
 def test_down_and_up_again(cli: Run, own: Path) -> None:
     assert cli("db", "downgrade", "base", *HERE).code == 2
     answer = cli("db", "downgrade", "base", "--yes", *HERE)
-    assert answer.code == 0 and "from 0001 to nothing" in answer.err
-    (copy,) = own.parent.glob("own.db.0001.*.backup")
+    assert answer.code == 0 and f"from {', '.join(ROWS)} to nothing" in answer.err
+    (copy,) = own.parent.glob(f"own.db.{'-'.join(ROWS)}.*.backup")
     assert cli("db", "verify", str(copy), *HERE).code == 0
     assert cli("db", "check", *HERE).code == 69
-    assert "from nothing to 0001" in cli("db", "upgrade", *HERE).err
+    assert f"from nothing to {', '.join(ROWS)}" in cli("db", "upgrade", *HERE).err
     assert cli("db", "restore", str(copy), *HERE).code == 2
     assert cli("db", "restore", str(copy), "--force", *HERE).code == 0
     with closing(sqlite3.connect(own)) as read:
@@ -85,11 +89,13 @@ def test_a_schema_that_was_changed_by_hand_is_found(cli: Run, own: Path) -> None
 
 def test_garbage_in_a_row_is_found(cli: Run, own: Path) -> None:
     with closing(sqlite3.connect(own)) as connection:
-        connection.execute("UPDATE port_messages SET message_data = 'garbage'")
+        connection.execute("UPDATE port_messages SET message_data = 'garbage', created_at = 'long ago'")
         connection.commit()
     answer = cli("db", "verify", *HERE)
     assert answer.code == 1
-    assert "message_data is no JSON" in answer.out
+    assert "message_data is no JSON" in answer.out and "created_at is no moment" in answer.out
+    listed = cli("dlq", "list", *HERE)
+    assert listed.code == 0, listed.err
 
 
 def test_looking_makes_no_database(cli: Run, tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_a_server_is_looked_after_too(cli: Run, postgres_url: str, write: Write)
     assert cli("db", "upgrade", *at).code == 0
     try:
         assert cli("db", "check", *at).code == 0
-        assert cli("db", "current", *at).out == "0001 (current)\n"
+        assert cli("db", "current", *at).out == f"{', '.join(ROWS)} (current)\n"
         write("short.yaml", PIPELINE)
         assert cli("run", "short.yaml", *at).code == 0
         assert cli("db", "backup", "copy.db", *at).code == 2

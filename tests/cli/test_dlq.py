@@ -88,34 +88,34 @@ def test_secrets_stay_masked(cli: Run, send_and_run: Callable[..., None], sqlite
         assert "hush-hush" not in answer.out + answer.err
 
 
-def test_filters_and_pages(cli: Run, send_and_run: Callable[..., None], sqlite: str) -> None:
-    send_and_run(sqlite, -1, -2, -3)
+def test_filters_and_pages(cli: Run, send_and_run: Callable[..., None], url: str) -> None:
+    send_and_run(url, -1, -2, -3)
     where = ("--where", "payload.number < -1 && error_type == 'TimeoutError' && attempts == 1 && age < 3600.0")
-    assert len(listed(cli, sqlite, *where)) == 2
-    assert listed(cli, sqlite, "--component", "done") == []
-    assert len(listed(cli, sqlite, "--error-type", "TimeoutError", "--newer-than", "1h", "--pipeline", "jobs")) == 3
-    assert listed(cli, sqlite, "--older-than", "1h") == []
-    page = json.loads(cli("dlq", "list", "--database", sqlite, "--json", "--limit", "2").out)
+    assert len(listed(cli, url, *where)) == 2
+    assert listed(cli, url, "--component", "done") == []
+    assert len(listed(cli, url, "--error-type", "TimeoutError", "--newer-than", "1h", "--pipeline", "jobs")) == 3
+    assert listed(cli, url, "--older-than", "1h") == []
+    page = json.loads(cli("dlq", "list", "--database", url, "--json", "--limit", "2").out)
     assert len(page["dead_letters"]) == 2
-    (last,) = listed(cli, sqlite, "--after", page["next"])
-    assert json.loads(cli("dlq", "show", last["id"], "--database", sqlite, "--json").out)["payload"]["number"] == -3
-    answer = cli("dlq", "list", "--database", sqlite, "--where", "payload.nmber == 1")
+    (last,) = listed(cli, url, "--after", page["next"])
+    assert json.loads(cli("dlq", "show", last["id"], "--database", url, "--json").out)["payload"]["number"] == -3
+    answer = cli("dlq", "list", "--database", url, "--where", "payload.nmber == 1")
     assert "no dead letters" in answer.err and "cannot be evaluated over 3 dead letters" in answer.err
 
 
 def test_a_bulk_says_what_it_would_do_and_stops_at_its_limit(
-    cli: Run, send_and_run: Callable[..., None], sqlite: str, project: Path
+    cli: Run, send_and_run: Callable[..., None], url: str, project: Path
 ) -> None:
-    send_and_run(sqlite, *(-number for number in range(1, 7)))
-    dry = cli("dlq", "replay", "--component", "work", "--limit", "2", "--dry-run", "--database", sqlite)
+    send_and_run(url, *(-number for number in range(1, 7)))
+    dry = cli("dlq", "replay", "--component", "work", "--limit", "2", "--dry-run", "--database", url)
     assert len(dry.out.splitlines()) == 3 and "2 dead letters would be replayed" in dry.err
-    assert len(listed(cli, sqlite)) == 6
-    limited = cli("dlq", "replay", "--where", "payload.number <= -2", "--limit", "2", "--database", sqlite, "--json")
+    assert len(listed(cli, url)) == 6
+    limited = cli("dlq", "replay", "--where", "payload.number <= -2", "--limit", "2", "--database", url, "--json")
     assert json.loads(limited.out) == {"replayed": 2, "left_alone": 0, "missing": []}
-    rated = cli("dlq", "replay", "--all", "--rate", "50/s", "--database", sqlite)
+    rated = cli("dlq", "replay", "--all", "--rate", "50/s", "--database", url)
     assert "4 dead letters replayed" in rated.err
     (project / "mended").touch()
-    send_and_run(sqlite)
+    send_and_run(url)
     assert done(project) == [-1, -2, -3, -4, -5, -6]
 
 
@@ -139,17 +139,17 @@ def test_a_bulk_is_not_discarded_without_a_word(cli: Run, send_and_run: Callable
 
 
 def test_a_payload_is_mended_field_by_field(
-    cli: Run, send_and_run: Callable[..., None], sqlite: str, project: Path
+    cli: Run, send_and_run: Callable[..., None], url: str, project: Path
 ) -> None:
-    send_and_run(sqlite, -1)
-    (letter,) = listed(cli, sqlite)
-    edit = ("dlq", "edit", letter["id"], "--database", sqlite)
+    send_and_run(url, -1)
+    (letter,) = listed(cli, url)
+    edit = ("dlq", "edit", letter["id"], "--database", url)
     wrong = cli(*edit, "--set", "number=many", "--pipeline-file", "jobs.yaml")
     assert wrong.code == 2 and "does not fit work.in: number:" in wrong.err and "hush-hush" not in wrong.err
     assert cli(*edit, "--set", "inner.number=1").code == 2
     answer = cli(*edit, "--set", "number=11", "--set", "token=new", "--pipeline-file", "jobs.yaml", "--replay")
     assert answer.code == 0 and "edited" in answer.err and "replayed" in answer.err
-    send_and_run(sqlite)
+    send_and_run(url)
     assert done(project) == [11]
 
 

@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from autocoder import __version__
 from autocoder.cli.main import COMMANDS
 from autocoder.cli.main import cli as program
 from tests.cli.answer import Run, Start, Write
+from tests.cli.conftest import command_line
 
 HEAVY = ("pydantic", "pydantic_core", "sqlalchemy", "rich", "anyio", "asyncio", "yaml", "autocoder.pipeline")
 ASK = """
@@ -165,6 +167,17 @@ def test_a_closed_pipe_ends_the_program_quietly(start: Start) -> None:
     assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_closed_pipe_changes_no_exit_code(start: Start, write: Write, command: str) -> None:
+    write("wrong.yaml", "pipeline: wrong\n")
+    process = start(command, "wrong.yaml", "--json")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait() == 78
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
 def test_a_sink_that_prints_into_a_closed_pipe_ends_the_program_quietly(start: Start, write: Write) -> None:
     write(
         "long.yaml",
@@ -243,7 +256,7 @@ class TestCommandsOfPacks:
     def test_are_listed_with_their_pack_and_not_imported(self, ask: Callable[..., tuple[int, str, str]]) -> None:
         code, out, err = ask("--help")
         assert (code, err) == (0, "")
-        assert "  shout   (from the pack shouting)\n" in out
+        assert re.search(r"^  shout +\(from the pack shouting\)$", out, re.MULTILINE)
         assert out.count("\n  run ") == 1
 
     def test_run_and_give_the_exit_code(self, ask: Callable[..., tuple[int, str, str]]) -> None:
@@ -267,3 +280,12 @@ class TestCommandsOfPacks:
         code, _, err = ask("odd")
         assert code == 78
         assert "is no click command, but a int" in err
+
+
+def test_a_full_standard_output_is_an_error_like_another_with_json_too(project: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = command_line("components", "--json")
+        answer = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert answer.returncode == 1
+    assert "error: the operating system refused: OSError: [Errno 28]" in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_a_pipeline_may_come_by_stdin(project: Path, start: Start) -> None:
 def test_a_pipeline_of_a_pack_is_found_by_its_name(cli: Run) -> None:
     for name in ("assessments", "assessments.assessments"):
         assert "pipeline assessments" in cli("plan", name).out
-    assert "did you mean 'assessments.assessments'?" in cli("plan", "assessments.assesments").err
+    assert "did you mean 'assessments.assessments'" in cli("plan", "assessments.assesments").err
 
 
 def test_a_pipeline_that_fails_says_where_without_a_traceback(cli: Run, write: Write) -> None:
@@ -283,7 +284,7 @@ def test_progress_is_told_in_plain_lines_where_stderr_is_no_terminal(start: Star
     assert process.stderr is not None
     line = process.stderr.readline()
     process.terminate()
-    assert line.startswith("endless 2 s: ")
+    assert re.match(r"endless \d+ s: [\d,]+ in ", line)
     assert "; numbers " in line
 
 

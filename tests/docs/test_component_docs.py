@@ -45,7 +45,7 @@ def pipeline_of(name: str, text: str) -> dict[str, Any]:
     shipped = [
         yaml.safe_load(path.read_text()) for each, path in REGISTRY.pipelines().items() if each.startswith(f"{pack}.")
     ]
-    (home,) = (each for each in shipped if written.keys() <= each["components"].keys())
+    home = next(each for each in shipped if written.keys() <= each["components"].keys())
     return {**home, "components": {**home["components"], **written}}
 
 

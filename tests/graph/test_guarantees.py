@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autocoder import Batch, Keyed, Pipeline, Sink, Source, Statement, Transformer, Value
+from autocoder import Batch, In, Keyed, Merger, Pipeline, Sink, Source, Statement, Transformer, Value
 from autocoder.declaration import ChannelOptions
 from autocoder.errors import ComponentDefinitionError
 from autocoder.guarantees import (
@@ -237,3 +237,65 @@ def test_a_sink_that_resumes_has_to_keep_where() -> None:
             """Keeps nothing."""
 
             def write(self, batch: Sequence[Any], /) -> None: ...
+
+
+class Growing(Numbers):
+    """Its batches depend on what is there when it reads."""
+
+    def repeats_batches(self) -> bool:
+        return False
+
+
+class Evens(Transformer[int, int]):
+    """Takes many at once, and gives fewer."""
+
+    def process_batch(self, batch: Sequence[int], /) -> Sequence[int]:
+        return [number for number in batch if number % 2 == 0]
+
+
+class Pairs(Merger[int]):
+    """Keeps one half until the other comes."""
+
+    left = In(int)
+    right = In(int)
+    waits = Value(int, default=0)
+
+    def on_left(self, number: int, /) -> int:
+        return number
+
+    def on_right(self, number: int, /) -> int:
+        return number
+
+
+@pytest.mark.parametrize(
+    ("source", "middle", "said"),
+    [
+        (Growing(upto=1), Double(), "how the batches of 'source' are cut"),
+        (Numbers(upto=1), Evens(), "the keys behind 'middle'"),
+        (Numbers(upto=1), Pairs(), "what 'middle' puts together"),
+    ],
+    ids=["a source that grows", "a vectorised component", "a merger with state"],
+)
+def test_keys_that_may_be_others_when_a_message_comes_again_are_no_promise(source: Any, middle: Any, said: str) -> None:
+    for channel, wanted in ((ChannelOptions(), Guarantee.AT_LEAST_ONCE), (DURABLE, Guarantee.EFFECTIVELY_ONCE)):
+        for sink, guarantee in ((WithKeys(), wanted), (OtherRows(keyed=True), Guarantee.EFFECTIVELY_ONCE)):
+            pipeline = Pipeline("p")
+            start = pipeline.add("source", source)
+            after = {"left": start, "right": start} if isinstance(middle, Pairs) else start
+            pipeline.add("sink", sink, after=pipeline.add("middle", middle, after=after), channel=channel)
+            (found,) = guarantees_of(pipeline.compile())
+            assert found.guarantee is guarantee
+            assert (said in found.legs[0].why) is (guarantee is Guarantee.AT_LEAST_ONCE)
+            if guarantee is Guarantee.AT_LEAST_ONCE:
+                assert "`durable: true`" in (found.legs[0].better or "")
+
+
+def test_of_two_ways_to_a_sink_that_give_keys_otherwise_both_are_shown() -> None:
+    pipeline = Pipeline("p")
+    source = pipeline.add("source", Numbers(upto=1))
+    ways = [pipeline.add("double", Double(), after=source), pipeline.add("evens", Evens(), after=source)]
+    pipeline.add("sink", WithKeys(), after=ways)
+    assert {each.components[1]: each.guarantee for each in guarantees_of(pipeline.compile())} == {
+        "double": Guarantee.EFFECTIVELY_ONCE,
+        "evens": Guarantee.AT_LEAST_ONCE,
+    }

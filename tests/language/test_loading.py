@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autocoder import ConfigurationError, Pipeline
 from autocoder.declaration import (
     ChannelOptions,
     CommitPolicy,
@@ -185,6 +186,91 @@ def test_wrong_components(wrong: Wrong, body: str, message: str) -> None:
 def test_wrong_pipelines(wrong: Wrong, text: str, message: str) -> None:
     found = wrong(text)
     assert any(message in each for each in found), found
+
+
+@pytest.mark.parametrize("components", ["", "components:\n", "components: {}\n", "components: []\n"])
+def test_that_there_are_no_components_is_said_once(tmp_path: Path, components: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(f"pipeline: p\n{components}")
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(file).compile()
+    assert len(caught.value.problems) == 1, caught.value
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        "from: ''", "from: []", "from: 3", "from: a.b.c", "from: '${NO}'", "from: ['${NO}']", "from: {prot: a}",
+        "from: {port: '${NO}'}", "frm: a", "form: {port: a}",
+    ],
+)  # fmt: skip
+def test_a_from_that_was_refused_is_one_problem(project: Path, feeds: str) -> None:
+    file = project / "p.yaml"
+    file.write_text(
+        "pipeline: p\ncomponents:\n  a: {use: parts:Numbers, with: {upto: 1}}\n"
+        f"  b: {{use: parts:Double, {feeds}}}\n  c: {{use: parts:Count, from: b}}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(file, environ={}, registry=Registry())
+    (problem,) = caught.value.problems
+    assert problem.place.line == 4 and "not connected" not in problem.what
+
+
+@pytest.mark.parametrize(
+    ("feeds", "others"),
+    [
+        ("from: {left: 3, right: a}", 0), ("from: {left: '${NO}', right: a}", 0), ("from: a", 0), ("from: '${NO}'", 0),
+        ("from: {left: 3}", 1), ("fron: {left: a, right: a}", 0),
+    ],
+)  # fmt: skip
+def test_an_input_of_a_merger_that_was_refused_is_one_problem(project: Path, feeds: str, others: int) -> None:
+    file = project / "p.yaml"
+    file.write_text(
+        "pipeline: p\ncomponents:\n  a: {use: parts:Numbers, with: {upto: 1}}\n"
+        f"  b: {{use: parts:Both, {feeds}}}\n  c: {{use: parts:Count, from: b}}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(file, environ={}, registry=Registry())
+    refused, *missing = caught.value.problems if not others else caught.value.problems[::-1]
+    assert "not connected" not in refused.what
+    assert [each.what for each in missing] == ["input 'right' of 'b' is not connected"] * others
+
+
+def test_what_a_duplicate_key_hides_is_not_missed(project: Path) -> None:
+    file = project / "p.yaml"
+    file.write_text(
+        "pipeline: p\ncomponents:\n  a: {use: parts:Numbers, with: {upto: 1}}\n  a: {use: parts:Count, from: a}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(file, registry=Registry())
+    assert [each.what for each in caught.value.problems] == ["the key 'a' stands here twice, first at line 3"]
+
+
+def test_without_a_source_nothing_is_called_unreachable(project: Path) -> None:
+    file = project / "p.yaml"
+    file.write_text("pipeline: p\ncomponents:\n  a: {use: parts:Double, from: a}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(file, registry=Registry())
+    assert [each.what for each in caught.value.problems] == [
+        "the pipeline has no source",
+        "components form a cycle of in-memory channels",
+    ]
+
+
+def test_overrides_may_be_asked_for_by_the_name_of_the_pipeline(load: Load) -> None:
+    asked: list[str] = []
+
+    def overrides(name: str) -> dict[str, Any]:
+        asked.append(name)
+        return {"components": {"a": {"with": {"upto": 7}}}}
+
+    text = "pipeline: 'p-${STAGE}'\ncomponents:\n  a: {use: parts:Numbers, with: {upto: 1}}\n"
+    declared, problems = load(text, {"STAGE": "two"}, overrides=overrides)
+    assert declared is not None and (problems, asked) == ([], ["p-two"])
+    assert declared.components[0].component.upto == 7  # type: ignore[union-attr]
+    assert [str(each) for each in load(text, {}, overrides=lambda _: None)[1]] == [
+        "pipeline.yaml:1:11: the variable STAGE is not set; set it, or give a default: ${STAGE:-...}"
+    ]
 
 
 def test_every_problem_at_once_in_the_order_of_the_file(wrong: Wrong) -> None:

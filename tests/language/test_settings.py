@@ -303,3 +303,15 @@ def test_their_commented_examples_load_as_well(tmp_path: Path, write: Write, nam
         options = found.database.options()
         expected = DatabaseOptions(options.url, ssl_mode=options.ssl_mode, ssl_root_cert=options.ssl_root_cert)
         assert options == expected
+
+
+@pytest.mark.parametrize("environment", ["development", "staging"])
+def test_settings_that_are_no_file_are_told_and_not_passed_over(tmp_path: Path, write: Write, environment: str) -> None:
+    write()
+    file = tmp_path / "config" / f"{environment}.yaml"
+    file.mkdir()
+    assert wrong(tmp_path, environment) == [f"config/{environment}.yaml: this is a folder; name the YAML file in it"]
+    file.rmdir()
+    file.symlink_to(file)
+    (told,) = wrong(tmp_path, environment)
+    assert told.startswith(f"config/{environment}.yaml: cannot be read: ")

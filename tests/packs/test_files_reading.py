@@ -442,6 +442,7 @@ async def test_csv_without_a_header_and_with_another_delimiter(tmp_path: Path) -
         (b"a,b,a\n1,2,3\n", "x.csv:1: two columns are called 'a'"),
         (b'\n"a,b\n1,2\n', "x.csv:2: a quote in the row that names the columns is never closed"),
         (b'"a"b,c\n', "x.csv:1: cannot read the row that names the columns"),
+        (b"a,b\r1,2\r", "x.csv:1: cannot read the row that names the columns: a carriage return stands alone"),
         (b"\xff,c\n", "x.csv:1: the row that names the columns is no utf-8"),
         (b'"' + b"x\n" * 600, "x.csv:1: the row that names the columns is over max_line_bytes"),
         (b"x" * 2000 + b"\n1\n", "x.csv:1: the row that names the columns is over max_line_bytes"),
@@ -453,6 +454,14 @@ async def test_a_csv_file_without_usable_column_names_stops_the_source(
     path = write(tmp_path / "x.csv", content)
     with pytest.raises(ValueError, match=said):
         await batches(ReadCsv(path=str(path), max_line_bytes=1000))
+
+
+async def test_a_row_with_a_lone_carriage_return_is_told_as_that(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", b"a,b\n1,2\r3,4\n5,6\n")
+    source = ReadCsv(path=str(path))
+    assert await payloads(source) == [{"a": "5", "b": "6"}]
+    (rejected,) = await rejections(source)
+    assert (rejected.place, str(rejected.error)[:31]) == (f"{path}:2", "a carriage return stands alone ")
 
 
 async def test_an_empty_csv_file_has_no_rows(tmp_path: Path) -> None:

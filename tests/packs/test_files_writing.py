@@ -157,6 +157,30 @@ async def test_the_folder_must_exist_unless_it_may_be_made(
         await kind(path="a/b").open()
     with pytest.raises(ValueError, match="no regular file"):
         await kind(path="/dev/null").open()
+    (tmp_path / "loop").symlink_to("/dev/null")
+    with pytest.raises(ValueError, match="no regular file"):
+        await kind(path="loop").open()
+
+
+def test_what_stdout_points_to_is_no_file_to_replace() -> None:
+    code = (
+        "import anyio\nfrom autocoder_components.files import WriteJsonLines\n"
+        "try: anyio.run(WriteJsonLines(path='/dev/stdout').open)\nexcept ValueError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "no regular file and cannot be replaced in one step; console.Print writes to stdout" in done.stdout
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two columns are called 'a'"):
+        WriteCsv(path="x", columns=["a", "b", "a"])
+
+
+async def test_the_suffix_of_gzip_may_be_in_capitals(tmp_path: Path) -> None:
+    path = tmp_path / "X.JSONL.GZ"
+    await written(WriteJsonLines(path=str(path)), [Order(1)])
+    assert gzip.decompress(path.read_bytes()).startswith(b'{"number":1')
+    assert await payloads(ReadJsonLines(path=str(path), payload=Order)) == [Order(1)]
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
@@ -387,14 +411,29 @@ async def test_parquet_columns_and_files_that_are_wrong(tmp_path: Path) -> None:
         await payloads(ReadParquet(path=str(path)), 3)
 
 
-@pytest.mark.parametrize("component", ["WriteParquet(path='x')", "ReadParquet(path='x')"])
-def test_without_pyarrow_the_error_names_the_extra(tmp_path: Path, component: str) -> None:
-    code = f"""
+@pytest.mark.parametrize(
+    ("use", "feeds"),
+    [("files.WriteParquet", "a"), ("files.ReadParquet", None)],
+)
+def test_without_pyarrow_nothing_runs_and_the_extra_is_named(tmp_path: Path, use: str, feeds: str | None) -> None:
+    wanted = f"use: {use}, with: {{path: x.parquet}}"
+    text = (
+        f"pipeline: p\ncomponents:\n  a: {{use: flow.Generate, with: {{count: 1}}}}\n  b: {{{wanted}, from: a}}\n"
+        if feeds
+        else f"pipeline: p\ncomponents:\n  a: {{{wanted}}}\n  b: {{use: flow.Discard, from: a}}\n"
+    )
+    (tmp_path / "p.yaml").write_text(text)
+    code = """
 import sys; sys.modules["pyarrow"] = None; sys.modules["pyarrow.parquet"] = None
-import anyio
-from autocoder_components.files import ReadParquet, WriteParquet
-anyio.run({component}.open)
+from autocoder.cli.main import execute
+sys.exit(execute(["validate", "p.yaml"]) + execute(["run", "--in-memory", "p.yaml"]))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "pip install 'autocoder[parquet]'" in run.stderr
-    assert entries(tmp_path) == []
+    assert run.returncode == 78 + 78, run.stderr
+    assert run.stderr.count("pip install 'autocoder[parquet]'") == 2
+    assert f"p.yaml:{4 if feeds else 3}:" in run.stderr and entries(tmp_path) == ["p.yaml"]
+
+
+def test_an_arrow_type_that_is_none_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="types: amount: Arrow knows no type 'flot64'"):
+        WriteParquet(path="x", types={"amount": "flot64"})

@@ -64,6 +64,13 @@ def run(text: str) -> dict[str, list[Any]]:
     return collected
 
 
+@pytest.mark.parametrize("use", ["flow.Generate", "flow.Throttle", "files.ReadLines", "http.Get", "sql.Select"])
+def test_no_rate_and_no_interval_is_infinite(use: str) -> None:
+    field = {"files.ReadLines": "poll", "http.Get": "every", "sql.Select": "poll"}.get(use, "per_second")
+    with pytest.raises(ConfigurationError, match=f"a: {field}: must be a finite number"):
+        Pipeline.from_yaml(f"pipeline: p\ncomponents:\n  a: {{use: {use}, with: {{{field}: .inf}}}}\n").compile()
+
+
 documented = [getattr(flow, name) for name in flow.__all__ if issubclass(getattr(flow, name), Component)]
 
 

@@ -21,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
+from autocoder import Condition, ConfigurationError, Pipeline
+
 
 class Colour(enum.Enum):
     RED = "red"
@@ -53,7 +55,7 @@ Pair = namedtuple("Pair", "name age")
     ids=["dict", "pydantic", "named tuple", "dataclass"],
 )
 def test_the_fields_of_every_kind_of_payload_are_variables(payload: Any) -> None:
-    assert Expression("name == 'Ada' && age + 1 == 37").test(payload)
+    assert Condition("name == 'Ada' && age + 1 == 37").test(payload)
     assert Expression("size(name)")(payload) == 3
 
 
@@ -66,13 +68,13 @@ def test_payload_is_the_whole_even_where_a_field_has_that_name() -> None:
 
 def test_nested_values_are_read_whatever_their_class() -> None:
     person = Person("Ada", 36, Address("London"))
-    assert Expression("address.city == 'London' && colour == 'red'").test(person)
+    assert Condition("address.city == 'London' && colour == 'red'").test(person)
     assert Expression("payload.address.city")(person) == "London"
-    assert Expression("id == '00000000-0000-0000-0000-000000000001'").test({"id": uuid.UUID(int=1)})
-    assert Expression("price > 1.0 && 'x' in tags").test({"price": decimal.Decimal("1.5"), "tags": {"x"}})
-    assert Expression("day < '2024-02-01'").test({"day": datetime.date(2024, 1, 31)})
+    assert Condition("id == '00000000-0000-0000-0000-000000000001'").test({"id": uuid.UUID(int=1)})
+    assert Condition("price > 1.0 && 'x' in tags").test({"price": decimal.Decimal("1.5"), "tags": {"x"}})
+    assert Condition("day < '2024-02-01'").test({"day": datetime.date(2024, 1, 31)})
     moment = datetime.datetime(2024, 1, 31, tzinfo=datetime.UTC)
-    assert Expression("at < timestamp('2024-02-01T00:00:00Z')").test({"at": moment})
+    assert Condition("at < timestamp('2024-02-01T00:00:00Z')").test({"at": moment})
 
 
 def test_a_bare_name_gives_the_field_as_it_is() -> None:
@@ -83,7 +85,7 @@ def test_a_bare_name_gives_the_field_as_it_is() -> None:
 
 
 def test_null_is_a_value_and_not_a_missing_field() -> None:
-    assert Expression("email == null").test({"email": None})
+    assert Condition("email == null").test({"email": None})
 
 
 def test_extension_functions_are_at_hand() -> None:
@@ -163,7 +165,116 @@ def test_a_failure_names_expression_and_fields_but_no_value(
 
 def test_a_condition_must_give_true_or_false() -> None:
     with pytest.raises(ExpressionError, match="gives int, but a condition must give true or false"):
-        Expression("a + 1").test({"a": 1})
+        Condition("a").test({"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [
+        ("12", "int"),
+        ("'a'", "str"),
+        ("null", "null"),
+        ("[1, 2]", "list"),
+        ("[a]", "a list"),
+        ("({'k': a > 1})", "a map"),
+        ("1 + 2", "int"),
+        ("a + 1", "the result of a calculation"),
+        ("(a) - (b > 1 ? 1 : 2)", "the result of a calculation"),
+        ("-a", "the result of a calculation"),
+        ("true ? 'x' : a", "str"),
+        ("1 / 0 == 1", "no value"),
+        ("math.greatest(1, 2)", "int"),
+    ],
+)
+def test_what_can_be_no_condition_is_refused_when_configured(source: str, given: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Condition(source)
+    assert f"{source!r} gives {given}" in str(caught.value)
+    assert "write" in str(caught.value) or "compare it, as in: amount > 100.0" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(
+            "true",
+            "a",
+            "int",
+            "!(a)",
+            "a + 1 > 2",
+            "a in [1]",
+            "-1 < a",
+            "1e-5 < a",
+            "a ? b : c",
+            "a.b",
+            "[a][0]",
+            "f.a",
+        ),
+        *("(a + 1) > (b + 1)", "a.exists(x, x + 1 > 1)", "{'k': a}['k']", "has(payload.x)", "a || b", "'+' == a"),
+    ],
+)
+def test_what_may_be_a_condition_is_accepted(source: str) -> None:
+    assert Condition(source).source == source
+
+
+PROBES = st.recursive(
+    st.sampled_from(["a", "1", "'t'", "true", "a > 1", "'{' == a", "!b", "[b]", "{'k': b}"]),
+    lambda inner: st.one_of(
+        st.builds("({})".format, inner),
+        st.builds("{} && {}".format, inner, inner),
+        st.builds("{} + {}".format, inner, inner),
+        st.builds("{} ? {} : {}".format, inner, inner, inner),
+        st.builds("{} == {}".format, inner, inner),
+        st.builds("[{}][0]".format, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(PROBES, st.integers(0, 3), st.booleans())
+def test_no_condition_is_refused_that_some_payload_meets(source: str, a: int, b: bool) -> None:
+    try:
+        value = Expression(source)({"a": a, "b": b})
+    except (ExpressionError, ValueError):
+        return
+    if isinstance(value, bool):
+        Condition(source)
+
+
+def test_a_map_has_its_keys_in_the_order_in_which_they_are_written() -> None:
+    letters = [chr(ord("a") + number) for number in range(20)]
+    source = "{" + ", ".join(
+        f"'{letter}': n ? {{'z': 1, 'y': [{{'q': 1, \"p:'\": 2}}]}} : {{}}" for letter in letters[::-1]
+    )
+    value = Expression(source + "}")({"n": True})
+    assert list(value) == letters[::-1]
+    assert all(list(each) == ["z", "y"] and list(each["y"][0]) == ["q", "p:'"] for each in value.values())
+    assert list(Expression("[1].map(i, {'b': i, 'a': {2: i, 1: i}})")({})[0]["a"]) == [2, 1]
+
+
+def test_a_map_of_the_payload_keeps_its_order_and_computed_keys_are_sorted() -> None:
+    payload = {"order": {"number": 1, "customer": {"name": "x", "city": "y", "age": 1}}}
+    value = Expression("{'whole': payload, 'copy': [order]}")(payload)
+    assert str(value) == str({"whole": payload, "copy": [payload["order"]]})
+    assert list(Expression("{b: 1, a: 2, 'c': 3}")({"a": "x", "b": "y"})) == ["c", "x", "y"]
+    person = Person("Ada", 36, Address("London"))
+    assert list(Expression("{'p': payload}")(person)["p"]) == ["name", "age", "address", "colour"]
+
+
+def test_a_pipeline_with_a_condition_that_is_none_is_refused_with_its_place() -> None:
+    text = """
+pipeline: p
+components:
+  numbers: {use: flow.Generate, with: {count: 3}}
+  some: {use: flow.Filter, from: numbers, with: {where: 12}}
+  two: {use: flow.Route, from: some, with: {routes: {large: payload + 1, small: payload < 2}}}
+  done: {use: flow.Discard, from: [two.large, two.small]}
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(text).compile()
+    first, second = map(str, caught.value.problems)
+    assert ":5:57: some: where: '12' gives int, but a condition must give true or false; compare it" in first
+    assert ":6:" in second and "routes.large: 'payload + 1' gives the result of a calculation" in second
 
 
 def test_yaml_values_are_expressions_too() -> None:

@@ -202,6 +202,7 @@ async def test_a_schema_may_be_named(engine: AsyncEngine) -> None:
         ({"id": 1, "n": True}, "takes a whole number, found bool"),
         ({"id": 1, "n": SecretStr("hunter2")}, "field 'n' is a secret"),
         ({"id": 1, "n": object()}, "field 'n' holds a object"),
+        ({"id": 1, "": 2}, "a field of the payload has an empty name"),
         (5, "a payload of type int has no fields"),
     ],
 )
@@ -228,6 +229,8 @@ async def test_columns_of_dicts_come_from_the_whole_first_batch(engine: AsyncEng
     [
         ({"key": []}, "key is empty"),
         ({"key": "id", "columns": ["n"]}, "columns leaves out the key 'id'"),
+        ({"key": ["id", "id"]}, "key names 'id' twice"),
+        ({"columns": ["n", "n"]}, "columns names 'n' twice"),
         ({"database": "mysql://root:hunter2@host/x"}, "of the kind 'mysql' is not supported"),
         ({"database": "nonsense hunter2"}, "cannot be read; write sqlite:///path"),
         ({"database": "sqlite://"}, "lost with the process"),
@@ -337,3 +340,31 @@ components:
 """
     with pytest.raises(PipelineError, match=r"component 'table'.*no such table: nowhere"):
         await Pipeline.from_yaml(text).run_async(database=sqlite_url)
+
+
+TO_ANOTHER = """
+pipeline: p
+components:
+  numbers: {use: flow.Generate, with: {count: 1, value: "{'a': i}"}}
+  table: {use: sql.Insert, from: numbers, with: {database: "${URL}", table: things}}
+"""
+
+
+async def test_an_error_of_a_pipeline_names_the_file_of_the_database(tmp_path: Path) -> None:
+    file = tmp_path / "no folder" / "shop.db"
+    with pytest.raises(PipelineError, match=r"no folder/shop\.db cannot be opened") as caught:
+        await Pipeline.from_yaml(TO_ANOTHER, environ={"URL": f"sqlite:///{file}"}).run_async()
+    assert caught.value.exit_code == 69
+
+
+async def test_a_table_that_is_not_there_is_named_with_the_cure(url: str) -> None:
+    with pytest.raises(PipelineError, match=r"'things'.* of .*; make it, or set create_table: true") as caught:
+        await Pipeline.from_yaml(TO_ANOTHER, environ={"URL": url}).run_async()
+    assert shown(SecretStr(url)) in str(caught.value)
+
+
+async def test_an_option_that_the_driver_does_not_know_is_named(tmp_path: Path) -> None:
+    url = "postgresql://me:hunter2@127.0.0.1:1/shop?sslpasswort=hunter2"
+    with pytest.raises(PipelineError, match="'sslpasswort'; leave that option out of the URL") as caught:
+        await Pipeline.from_yaml(TO_ANOTHER, environ={"URL": url}).run_async()
+    assert "hunter2" not in str(caught.value)

@@ -123,6 +123,10 @@ async def test_a_query_is_read_like_a_table(url: str, engine: AsyncEngine) -> No
     await numbered(engine, [3, 1, 2])
     query = "SELECT n * 10 AS \"Tens\", CAST('12 :x' AS varchar(9)) AS at, n % 2 AS odd FROM t WHERE n > 1;"
     batches = await read(Select(database=url, query=query, cursor="Tens", batch=1))
+    commented = await read(
+        Select(database=url, query=f"{query.removesuffix(';')} -- all of 'them'", cursor="Tens", batch=1)
+    )
+    assert payloads(commented) == payloads(batches)
     assert payloads(batches) == [{"Tens": 20, "at": "12 :x", "odd": 0}, {"Tens": 30, "at": "12 :x", "odd": 1}]
     if url.startswith("postgresql"):
         got = await read(Select(database=url, query="SELECT n::bigint AS n FROM t", cursor="n"), 2)
@@ -165,8 +169,13 @@ positions = (
 @given(positions)
 def test_a_position_survives_json(value: Any) -> None:
     decoded = decode_position(json.loads(json.dumps(encode_position(value))))
-    assert decoded == value
     assert isinstance(decoded, type(value))
+    if isinstance(
+        value, datetime.datetime
+    ):  # moments of a clock change equal none of another zone, not even themselves
+        assert decoded.utcoffset() == value.utcoffset()
+        decoded, value = decoded.replace(tzinfo=None), value.replace(tzinfo=None, fold=0)
+    assert decoded == value
 
 
 def test_what_is_no_position_is_refused() -> None:

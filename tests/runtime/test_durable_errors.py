@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -81,23 +81,30 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 
 
 @pytest.fixture
-def start(tmp_path: Path, url: str) -> Start:
-    """Starts a run of the pipeline as a process of its own."""
+def start(tmp_path: Path, url: str) -> Iterator[Start]:
+    """Starts a run of the pipeline as a process of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "policyparts.py").write_text(PARTS)
 
     def starter(worker: str, policy: str, **environ: str) -> subprocess.Popen[str]:
         (tmp_path / "policy.yaml").write_text(PIPELINE.format(worker=worker, policy=policy))
         command = [sys.executable, "-c", "from autocoder.cli.main import main; main()"]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, "run", "policy.yaml", "--wait", "--database", url],
             cwd=tmp_path,
             env={**os.environ, **environ},
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return starter
+    yield starter
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def lines(file: Path) -> list[int]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,7 +11,6 @@ from typing_extensions import TypeVar
 
 from autocoder import (
     Batch,
-    ConfigurationError,
     Emission,
     ErrorPolicy,
     In,
@@ -169,49 +164,6 @@ def test_a_vectorised_handler_fails_only_for_the_message_at_fault(vector: Any) -
     assert ran(Numbers(upto=30), vector()) == [2 * n for n in range(30) if n != 13]
 
 
-class WhereAmI(Transformer[int, tuple[int, int]]):
-    """Says where it runs."""
-
-    def process(self, number: int, /) -> tuple[int, int]:
-        time.sleep(0.001)
-        return os.getpid(), threading.get_ident()
-
-
-@pytest.mark.parametrize("run_in", ["thread", "process"])
-def test_blocking_handlers_run_elsewhere(run_in: str) -> None:
-    got = ran(Numbers(upto=20), WhereAmI(), run_in=run_in, concurrency=2)
-    assert len(got) == 20
-    here = (os.getpid(), threading.get_ident())
-    assert all((pid == here[0]) == (run_in == "thread") and (pid, thread) != here for pid, thread in got)
-
-
-class Dies(Transformer[int, int]):
-    """Ends its process over one number."""
-
-    def process(self, number: int, /) -> int:
-        if number == 5:
-            os._exit(3)
-        if number == 7:
-            raise LookupError("seven")
-        return number
-
-
-def test_a_message_that_kills_its_process_is_a_dead_letter() -> None:
-    pipeline = Pipeline("deadly")
-    numbers = pipeline.add("numbers", Numbers(upto=12))
-    dies = pipeline.add("dies", Dies(), after=numbers, run_in="process", concurrency=2)
-    sink = Collect()
-    pipeline.add("sink", sink, after=dies)
-    letters: list[Any] = []
-
-    async def main() -> None:
-        await pipeline.run_async(on_dead_letter=letters.append)
-
-    anyio.run(main)
-    assert sink.got == [number for number in range(12) if number not in (5, 7)]
-    assert {letter.payload: letter.error_type for letter in letters} == {5: "RemoteError", 7: "RemoteError"}
-
-
 class Total(Transformer[int, int]):
     """A running total per remainder by three, failing for one number after it changed the state."""
 
@@ -292,14 +244,6 @@ def test_a_merger_may_hold_an_input_back() -> None:
     pipeline.add("sink", sink, after=merged)
     pipeline.run()
     assert sink.got == [*range(5000), -1, *range(1000, 7000), -1]
-
-
-def test_a_kept_run_refuses_to_hold_messages_that_it_could_not_keep(tmp_path: Path) -> None:
-    pipeline = Pipeline("held")
-    left, right = pipeline.add("left", Numbers(upto=5)), pipeline.add("right", Numbers(upto=5))
-    pipeline.add("sink", Collect(), after=pipeline.add("first", First(), after={"left": left, "right": right}))
-    with pytest.raises(ConfigurationError, match=r"'first' .* holds messages of an input back, .* --in-memory"):
-        pipeline.run(database=f"sqlite:///{tmp_path}/x.db")
 
 
 class KeyedSink(Sink[int]):

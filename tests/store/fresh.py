@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 BOTH = ("sqlite", "postgresql")
 
@@ -17,7 +18,7 @@ BOTH = ("sqlite", "postgresql")
 async def fresh_postgres(server: str) -> AsyncIterator[str]:
     """A new database on a server, dropped at the end; its URL as a user writes it."""
     name = f"autocoder_{uuid.uuid4().hex[:12]}"
-    engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
+    engine = create_async_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.execute(sa.text(f"CREATE DATABASE {name}"))
     try:

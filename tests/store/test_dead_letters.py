@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoder import Batch, Expression, Pipeline, Rejected, Source, send
+from autocoder import Batch, Condition, Pipeline, Rejected, Source, send
 from autocoder.database import Database, open_database
 from autocoder.store.dead_letters import DeadLetters, Selection, Unjudged
 from autocoder.store.identity import message_id, seq_in
@@ -77,8 +77,8 @@ async def test_filters_hold_together(url: str, database: Database) -> None:
     numbers = {
         "all": Selection(),
         "type": Selection(error_types=("ValueError",)),
-        "where": Selection(where=Expression("payload.number >= 2 && attempts == 1 && age < 3600.0")),
-        "both": Selection(error_types=("TimeoutError",), where=Expression("payload.number > 2")),
+        "where": Selection(where=Condition("payload.number >= 2 && attempts == 1 && age < 3600.0")),
+        "both": Selection(error_types=("TimeoutError",), where=Condition("payload.number > 2")),
         "old": Selection(older_than=3600.0),
         "new": Selection(newer_than=3600.0, pipeline="jobs", components=("work",)),
         "nowhere": Selection(components=("done",)),
@@ -101,7 +101,7 @@ async def test_a_predicate_that_cannot_be_evaluated_leaves_the_message_out_and_i
 ) -> None:
     await failed(url, 1, 2)
     unjudged = Unjudged()
-    assert await every_letter(database, Selection(where=Expression("payload.nmber > 1")), unjudged=unjudged) == []
+    assert await every_letter(database, Selection(where=Condition("payload.nmber > 1")), unjudged=unjudged) == []
     assert unjudged.count == 2
     assert "hush" not in str(unjudged.reasons)
 
@@ -117,7 +117,7 @@ async def test_groups_are_counted_in_the_database_as_they_are_by_a_predicate(url
         ("work", "TimeoutError", 2),
         ("work", "ValueError", 1),
     ]
-    assert groups == await letters.groups(Selection(where=Expression("true")))
+    assert groups == await letters.groups(Selection(where=Condition("true")))
     assert groups[0].oldest <= groups[1].newest
 
 

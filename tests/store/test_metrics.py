@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from autocoder.database import Database, open_database
 from autocoder.pipeline import Pipeline
+from autocoder.store.columns import now
 from autocoder.store.metrics import ComponentReading, PortReading, Recorder, health, judged
+from autocoder.store.ownership import owning
 from autocoder.store.schema import prepare
-from autocoder.store.tables import HEALTH, component_metrics, port_metrics, system_health
-from tests.store.filled import MOMENT
+from autocoder.store.tables import HEALTH, component_metrics, port_metrics, regions, system_health
+from tests.store.filled import MOMENT, fill
 
 COUNTS = st.integers(0, 10**6)
 
@@ -53,6 +56,35 @@ async def test_only_what_changed_is_written_and_health_is_one_row(database: Data
     (row,) = ports
     assert (row.messages_sent, row.messages_received, row.buffer_utilization) == (8, 5, 0.75)
     assert json.loads(row.buffer_histogram)[7] == 2
+
+
+@pytest.mark.anyio
+async def test_the_first_message_of_a_durable_channel_is_as_old_as_its_row(database: Database) -> None:
+    await prepare(database)
+    await fill(database)
+    recorder = Recorder(database, "p", "run-1")
+    waiting = PortReading("c", "in", received=0, dropped=0, waiting=1, capacity=4, durable=True)
+    before = now()
+    await recorder.flush([], [waiting, replace(waiting, port="other"), replace(waiting, component="d", durable=False)])
+    after = now()
+    async with database.reading() as connection:
+        rows = list(await connection.execute(sa.select(port_metrics).order_by(port_metrics.c.id)))
+    assert [row.oldest_message_age_ms is None for row in rows] == [False, True, True]
+    assert (before - MOMENT).total_seconds() * 1000 <= rows[0].oldest_message_age_ms
+    assert rows[0].oldest_message_age_ms <= (after - MOMENT).total_seconds() * 1000
+
+
+@pytest.mark.anyio
+async def test_who_was_superseded_writes_nothing_more(database: Database) -> None:
+    await prepare(database)
+    async with open_database(database.options) as own, owning(own, "p", ["r"], wait=False) as ownership:
+        recorder = Recorder(database, "p", "run-1", still=ownership.holds)
+        await recorder.flush([reading(10)], [])
+        assert await status(database) == "healthy"
+        async with database.transaction() as connection:
+            await connection.execute(sa.update(regions).values(token=regions.c.token + 1))
+        await recorder.flush([reading(20, dead_letters=20)], [])
+    assert await status(database) == "healthy"
 
 
 @pytest.mark.anyio

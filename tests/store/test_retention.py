@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from autocoder.database import Database
+from autocoder.database import Database, open_database
+from autocoder.pipeline import Pipeline
 from autocoder.store import retention
+from autocoder.store.columns import now
 from autocoder.store.retention import DAY, Retention, clean_up
 from autocoder.store.schema import prepare
 from autocoder.store.tables import checkpoints, component_metrics, port_messages, savepoint_state
@@ -113,6 +115,24 @@ async def test_named_checkpoints_and_positions_stay(database: Database) -> None:
     assert (await clean_up(database, Retention(checkpoints=2), moment=MOMENT))["checkpoints"] == 2
     assert await names(database, checkpoints.c.checkpoint_name) == ["", "auto 1", "auto 2", "auto 9", "before release"]
     assert await names(database, savepoint_state.c.checkpoint_name) == ["before release"]
+
+
+async def test_short_runs_clean_up_as_well(url: str) -> None:
+    text = """
+pipeline: brief
+components:
+  numbers: {use: flow.Generate, with: {count: 3}}
+  nothing: {use: flow.Discard, from: numbers}
+"""
+    await Pipeline.from_yaml(text).run_async(database=url)
+    async with open_database(url) as database:
+        old, young = now() - timedelta(days=8), now()
+        async with database.transaction() as connection:
+            for completed in (old, young):
+                row = message("completed", completed_at=completed, created_at=completed)
+                await connection.execute(sa.insert(port_messages).values(row))
+        await Pipeline.from_yaml(text).run_async(database=url)
+        assert await names(database, port_messages.c.completed_at) == [young]
 
 
 def test_the_defaults_are_thirty_days_seven_days_and_ten() -> None:

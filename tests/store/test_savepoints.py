@@ -14,11 +14,12 @@ from autocoder import Batch, Keyed, Pipeline, Sink, Source, Statement, Transform
 from autocoder.database import Database, open_database
 from autocoder.declaration import ChannelOptions
 from autocoder.errors import UsageError
+from autocoder.store.columns import now
 from autocoder.store.inbox import insert_messages
 from autocoder.store.ownership import OwnedElsewhereError, owning
-from autocoder.store.savepoints import Savepoints, delete_expired, list_savepoints
+from autocoder.store.retention import Retention, clean_up
+from autocoder.store.savepoints import Savepoints, list_savepoints
 from autocoder.store.schema import prepare
-from autocoder.store.store import now
 from autocoder.store.tables import (
     checkpoints,
     component_state,
@@ -241,9 +242,9 @@ async def test_names_expiry_and_deletion(url: str, database: Database) -> None:
         with pytest.raises(UsageError, match="no savepoint 'frist'"):
             await missing("frist")
     assert [each.name for each in await list_savepoints(database)] == ["first", "brief"]
-    async with database.transaction() as connection:
-        assert await delete_expired(connection, now()) == 0
-        assert await delete_expired(connection, now() + timedelta(hours=2)) == 1
+    later = now() + timedelta(hours=2)
+    for keep, moment, deleted in ((0, now(), 0), (1, later, 0), (0, later, 1)):
+        assert (await clean_up(database, Retention(checkpoints=keep), moment=moment))["checkpoints"] == deleted
     await savepoints.delete("first")
     assert await savepoints.all() == []
     for table in (savepoint_messages, savepoint_state):

@@ -1,0 +1,309 @@
+"""The service: the shipped pipeline on the store, the states of assessments following its epochs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import autocoder_components.assessments as pack
+import pytest
+import sqlalchemy as sa
+from autocoder_components.assessments import JoinOutcomes
+from autocoder_components.assessments.lifecycle import epochs
+from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
+from autocoder_components.assessments.lifecycle.states import AssessmentState, State
+from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.lifecycle.tables import assessment_metrics, assessment_states
+from autocoder_components.assessments.lifecycle.wanted import until_unwanted, unwanted
+from autocoder_components.assessments.model import CheckKind, Outcome, Request, Status
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from autocoder import Database, Pipeline, RunSummary, prepare
+from autocoder.database import in_use
+from autocoder.errors import Place
+from autocoder.store.tables import port_messages
+from autocoder.yaml_document import from_python
+from tests.assessments.conftest import COMMAND, ROOTED, SOUND, servers, write
+from tests.assessments.lifecycle.conftest import folded
+
+pytestmark = pytest.mark.anyio
+SHIPPED = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
+ENDS: dict[str, Any] = {"inbox": {"with": {"until_empty": True}}, "due": {"with": {"once": True}}}
+
+
+async def serve(url: str, **components: Any) -> RunSummary:
+    """The shipped pipeline until nothing waits."""
+    pipeline = Pipeline.from_yaml(SHIPPED, overrides=from_python({"components": ENDS | components}, Place("test")))
+    return await pipeline.run_async(database=url)
+
+
+async def states(store: AssessmentStore) -> dict[str, AssessmentState]:
+    page = await store.list_assessments(limit=1000)
+    return {each.assessment_id: await store.get_state(each.assessment_id, fresh=True) for each in page.assessments}
+
+
+async def test_what_is_asked_for_is_claimed_by_priority_assessed_and_told(machine: Path, url: str) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND, b=ROOTED))
+    async with open_store(url) as store:
+        priorities = {"slow": 9, "first": 1, "middle": 5, "gone": 2}
+        await store.batch_create([{"id": name, "paths": ["."], "priority": n} for name, n in priorities.items()])
+        await store.cancel("gone")
+        summary = await serve(url)
+        assert summary.dead_letters == 0
+        found = await states(store)
+        assert found.pop("gone").state is State.CANCELLED
+        assert {each.state for each in found.values()} == {State.COMPLETED}
+        assert found["first"].result is not None
+        assert [each["rule"] for each in found["first"].result["findings"]] == ["AC-511"]
+        begun = await store.audit(AuditFilters(action="start"))
+        assert [each.assessment_id for each in begun] == ["first", "middle", "slow"]
+        for name in priorities:
+            trail = await store.audit(AuditFilters(assessment_id=name))
+            state = await store.get_state(name, fresh=True)
+            assert folded(trail) == (state.state, state.version)
+    reports = sorted(each.name for each in (machine / "assessment").iterdir())
+    assert reports == [f"{name}.{kind}" for name in ("first", "middle", "slow") for kind in ("html", "sarif")]
+
+
+async def test_nothing_is_under_way_when_all_have_their_verdict(machine: Path, url: str, database: Database) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    store = AssessmentStore(database)
+    ids = await store.batch_create([{"paths": ["."]} for _ in range(5)])
+    await serve(url)
+    assert {each.state for each in (await states(store)).values()} == {State.COMPLETED}
+    async with database.reading() as connection:
+        waiting = sa.select(sa.func.count()).where(port_messages.c.status != "completed")
+        assert (await connection.execute(waiting)).scalar_one() == 0
+        kinds = list((await connection.execute(sa.select(assessment_metrics.c.metric_type))).scalars())
+    assert sorted(kinds) == ["processing_time"] * len(ids) + ["queue_time"] * len(ids)
+    assert (await serve(url)).messages_in == 0
+
+
+async def test_a_failed_one_is_tried_again_and_a_lost_ticket_replaced(
+    machine: Path, url: str, database: Database
+) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    store = AssessmentStore(database)
+    await store.create({"id": "failed", "paths": ["."]})
+    await store.start_processing("failed")
+    await store.fail("failed", "the network is gone")
+    silent = AssessmentStore(database, inbox=None, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
+    await silent.create({"id": "lost", "paths": ["."]})
+    await silent.create({"id": "orphan", "paths": ["."]})
+    await silent.start_processing("orphan")
+    async with database.transaction() as connection:
+        await connection.execute(
+            sa.update(assessment_states)
+            .where(assessment_states.c.assessment_id == "failed")
+            .values(next_retry_at=datetime.now(UTC) - timedelta(seconds=1))
+        )
+    for _ in range(2):  # the inbox may be found empty before the look that fills it
+        await serve(url)
+    assert {name: each.state for name, each in (await states(store)).items()} == dict.fromkeys(
+        ("failed", "lost", "orphan"), State.COMPLETED
+    )
+    assert [each.change_action for each in await store.audit(AuditFilters(assessment_id="orphan"))] == [
+        *("create", "start", "rescue", "start", "complete")
+    ]
+
+
+async def test_a_request_of_another_version_fails_and_the_next_one_is_taken(
+    machine: Path, url: str, database: Database
+) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    store = AssessmentStore(database)
+    await store.batch_create([{"id": "strange", "priority": 1}, {"id": "good", "paths": ["."]}])
+    async with database.transaction() as connection:
+        strange = (await connection.execute(sa.select(assessment_states).order_by(assessment_states.c.id))).first()
+        assert strange is not None
+        await connection.execute(sa.delete(assessment_states).where(assessment_states.c.id == strange.id))
+        other = {**strange._mapping, "request_data": '{"hologram": true, "wat": "secret"}'}
+        await connection.execute(sa.insert(assessment_states).values(other))
+    assert (await serve(url)).dead_letters == 0
+    found = await states(store)
+    assert (found["strange"].state, found["strange"].next_retry_at) == (State.FAILED, None)
+    assert found["strange"].error_message == (
+        "this version does not understand the request: hologram, wat; create another one"
+    )
+    assert found["good"].state is State.COMPLETED
+
+
+def request_row(assessment_id: str, attempt: int, **values: Any) -> dict[str, Any]:
+    return {
+        "of_id": assessment_id,
+        "of_attempt": attempt,
+        "moment": datetime.now(UTC),
+        "actor": "pipeline",
+        **values,
+    }
+
+
+async def executed(database: Database, statements: Any) -> None:
+    """What the committer does with the statements of a sink."""
+    async with database.transaction() as connection:
+        for each in statements:
+            await connection.execute(each.statement, list(each.rows) or None)
+
+
+async def test_a_verdict_of_an_attempt_that_does_not_count_is_noted_and_dropped(database: Database) -> None:
+    store, postgres = AssessmentStore(database), not database.is_sqlite
+    await store.batch_create([{"id": "cancelled"}, {"id": "second"}, {"id": "counts"}, {"id": "early"}])
+    ids = ("cancelled", "second", "counts", "cancelled before")
+    deadline = datetime.now(UTC) + timedelta(minutes=5)
+    await executed(
+        database, epochs.claims([request_row(each, 0, deadline=deadline) for each in ids], postgres=postgres)
+    )
+    await store.cancel("cancelled")
+    await store.fail("second", "no")
+    await store.retry("second")
+    await store.start_processing("second")
+    late = [request_row(each, 0, result="{}") for each in ("cancelled", "second", "counts", "early", "nobody")]
+    await executed(database, epochs.verdicts(late, postgres=postgres))
+    found = {name: each.state for name, each in (await states(store)).items()}
+    assert found == {
+        "cancelled": State.CANCELLED,
+        "second": State.PROCESSING,
+        "counts": State.COMPLETED,
+        "early": State.PENDING,
+    }
+    noted = await store.audit(AuditFilters(action="late_result"))
+    assert sorted(each.assessment_id for each in noted) == ["cancelled", "early", "second"]
+    for name in found:
+        state = await store.get_state(name, fresh=True)
+        assert folded(await store.audit(AuditFilters(assessment_id=name))) == (state.state, state.version)
+
+
+async def test_a_worker_learns_that_nobody_waits(database: Database) -> None:
+    store = AssessmentStore(database)
+    ids = ["cancelled", "again", "late", "deleted", "goes on"]
+    await store.batch_create([{"id": each} for each in ids])
+    for each in ids:
+        await store.start_processing(each)
+    with in_use(database):
+        assert [await unwanted(Request(each, attempt=0)) for each in [*ids]] == [None] * 5
+        assert await unwanted(Request("nobody's")) is None
+        await store.cancel("cancelled")
+        await store.fail("again", "no")
+        await store.retry("again")
+        await store.start_processing("again")
+        async with database.transaction() as connection:
+            mine = assessment_states.c.assessment_id
+            past = datetime.now(UTC) - timedelta(seconds=1)
+            await connection.execute(sa.update(assessment_states).where(mine == "late").values(deadline_at=past))
+            await connection.execute(sa.delete(assessment_states).where(mine == "deleted"))
+        assert [await unwanted(Request(each, attempt=0)) for each in ids] == [
+            "the assessment is cancelled",
+            "attempt 1 counts now",
+            "its time is over",
+            "the assessment was deleted",
+            None,
+        ]
+        ended: list[str] = []
+
+        async def watch() -> None:
+            ended.append(await until_unwanted(Request("goes on", attempt=0), every=0.01))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            await store.complete("goes on", {})
+        assert ended == ["the assessment is completed"]
+
+
+async def test_what_was_cancelled_is_not_claimed_by_a_late_commit(database: Database) -> None:
+    store = AssessmentStore(database)
+    made = await store.create({})
+    row = request_row(made, 0, deadline=datetime.now(UTC))
+    await store.cancel(made)
+    await executed(database, epochs.claims([row], postgres=not database.is_sqlite))
+    assert (await store.get_state(made, fresh=True)).state is State.CANCELLED
+    assert [each.change_action for each in await store.audit()] == ["create", "cancel"]
+
+
+@pytest.mark.parametrize("place", ["commit.fenced:2", "commit.sinks:2", "commit.emitted:3", "commit.done:2"])
+async def test_after_a_kill_each_has_exactly_one_verdict(
+    machine: Path, url: str, database: Database, place: str
+) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    await prepare(database)
+    store = AssessmentStore(database)
+    ids = await store.batch_create([{"id": f"n{number}", "paths": ["."]} for number in range(20)])
+    overrides = {"assessments": {"components": ENDS}}
+    write(machine / "config" / "testing.yaml", json.dumps({"pipelines": overrides}))
+
+    def run(**variables: str) -> int:
+        words = [sys.executable, "-c", COMMAND, "run", "assessments", "--env", "testing", "--database", url]
+        return subprocess.run(
+            words, cwd=machine, env=os.environ | variables, capture_output=True, timeout=100, check=False
+        ).returncode
+
+    assert run(AUTOCODER_FAILPOINTS=place) == -signal.SIGKILL
+    assert run() == 0
+    ended = (await store.list_assessments(Filters([State.COMPLETED]), limit=100)).assessments
+    assert {each.assessment_id for each in ended} == set(ids)
+    for each in ids:
+        trail = await store.audit(AuditFilters(assessment_id=each))
+        assert folded(trail) == (State.COMPLETED, 3)
+        assert [entry.change_action for entry in trail] == ["create", "start", "complete"]
+
+
+def test_the_outcomes_of_two_attempts_are_never_joined() -> None:
+    first = Outcome(Request("a", attempt=0), None, CheckKind.CONFIG, Status.PASS, planned=2)
+    again = replace(first, request=Request("a", attempt=1))
+    join = JoinOutcomes()
+    assert len({join.key(first), join.key(again), join.key(replace(first, request=Request("a")))}) == 3
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_the_service_waits_out_a_database_that_is_away(
+    machine: Path, url: str, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    forever = {"due": {"with": {"every": 0.05}}}
+    pipeline = Pipeline.from_yaml(SHIPPED, overrides=from_python({"components": forever}, Place("test")))
+    server = create_async_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    name = sa.make_url(url).database
+
+    async def tell(statement: str) -> None:
+        async with server.connect() as connection:
+            await connection.execute(sa.text(statement))
+
+    async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+        while not await condition():
+            await anyio.sleep(0.05)
+
+    async with open_store(url) as store:
+
+        async def completed(assessment_id: str) -> bool:
+            return (await store.get_state(assessment_id, fresh=True)).state is State.COMPLETED
+
+        async def tried_again() -> bool:
+            return "cannot look after assessments" in caplog.text
+
+        async with anyio.create_task_group() as tasks:
+
+            async def run() -> None:
+                assert (await pipeline.run_async(database=url)).dead_letters == 0
+
+            tasks.start_soon(run)
+            first = await store.create({"paths": ["."]})
+            await until(partial(completed, first))
+            await tell(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await tell(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            await until(tried_again)
+            await tell(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            second = await store.create({"paths": ["."]})
+            await until(partial(completed, second))
+            pipeline.drain()
+    await server.dispose()

@@ -26,6 +26,9 @@ class DatabaseOptions:
     - `keep_checkpoints`: how many checkpoints with an expiry stay of each pipeline, the newest, even when they have expired.
     - `connect_timeout` (PostgreSQL): the longest time that making a connection may take.
     - `statement_timeout`, `lock_timeout`, `idle_in_transaction_timeout` (PostgreSQL): 0 is no limit, else 1 ms or more.
+    - `synchronous_commit` (PostgreSQL): when COMMIT answers: local, remote_write, on or remote_apply, as the server knows
+      them. None leaves it to the server, but for `off`, under which a crash of the server loses what was acknowledged:
+      there it is `on`.
     - `busy_timeout` (SQLite): the longest wait for the lock on the file; 0 is none.
     - `ssl_mode` (PostgreSQL): disable, require, verify-ca or verify-full; None leaves it to the driver and the URL.
     - `ssl_root_cert` (PostgreSQL): the absolute path of the certificates that the server's is judged by; None: the
@@ -46,6 +49,7 @@ class DatabaseOptions:
     statement_timeout: float = 60.0
     lock_timeout: float = 10.0
     idle_in_transaction_timeout: float = 60.0
+    synchronous_commit: str | None = None
     busy_timeout: float = 10.0
     ssl_mode: str | None = None
     ssl_root_cert: str | None = None

@@ -110,6 +110,12 @@ def _absolute(path: str) -> str:
     return str((_folder() / path).absolute())
 
 
+def _acknowledged(mode: Any) -> Any:
+    if mode == "off":
+        raise ValueError("must not be off: a crash of the server would lose what was acknowledged; write local or on")
+    return mode
+
+
 def _limit(seconds: float) -> float:
     if 0 < seconds < 0.001:  # a server counts in milliseconds, and would take it for no limit at all
         raise ValueError("must be 0 or at least 1ms")
@@ -120,6 +126,7 @@ Url = Annotated[SecretStr, AfterValidator(_checked_url)]
 Wait = Annotated[Duration, Field(gt=0)]
 Lease = Annotated[Duration, Field(ge=1, le=86_400)]
 Limit = Annotated[Duration, Field(le=2_147_483), AfterValidator(_limit)]
+SynchronousCommit = Annotated[Literal["local", "remote_write", "on", "remote_apply"], BeforeValidator(_acknowledged)]
 PoolSize = Annotated[int, Field(ge=1, le=1000)]
 Filled = Annotated[str, Field(min_length=1)]
 _URL_FORM: Final = "sqlite:///path or postgresql://user@host/name"
@@ -207,6 +214,9 @@ class PostgresqlSettings(BaseModel):
     statement_timeout: Limit = _DEFAULTS.statement_timeout
     lock_timeout: Limit = _DEFAULTS.lock_timeout
     idle_in_transaction_timeout: Limit = _DEFAULTS.idle_in_transaction_timeout
+    synchronous_commit: SynchronousCommit | None = Field(
+        default=None, description="when COMMIT answers; by default as the server says, but on where it says off"
+    )
     ssl_mode: Literal["disable", "require", "verify-ca", "verify-full"] | None = None
     ssl_root_cert: Annotated[str, Field(min_length=1), AfterValidator(_absolute)] | None = None
 
@@ -267,6 +277,7 @@ _WHY_NOT: Final = {
     "statement_timeout": _NO_SERVER,
     "idle_in_transaction_timeout": _NO_SERVER,
     "lock_timeout": "it locks the whole file; write busy_timeout",
+    "synchronous_commit": "every commit is on the disk before it answers",
     "ssl_mode": _NO_NETWORK,
     "ssl_root_cert": _NO_NETWORK,
     "path": "it is a server; write host and name",

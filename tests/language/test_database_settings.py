@@ -63,7 +63,8 @@ def test_everything_that_can_be_said_of_a_server(load: Load, tmp_path: Path) -> 
     found = load(
         "backend: postgresql, host: '${DB_HOST}', port: '${DB_PORT:-5433}', name: app, user: writer, "
         "password: '${DB_PASSWORD}', pool_size: '7', pool_timeout: 1m, connect_timeout: 500ms, statement_timeout: 2m, "
-        "lock_timeout: 3, idle_in_transaction_timeout: 0, retry: {attempts: 2, backoff: 50ms, cap: 1s}, "
+        "lock_timeout: 3, idle_in_transaction_timeout: 0, synchronous_commit: on, "
+        "retry: {attempts: 2, backoff: 50ms, cap: 1s}, "
         "ssl_mode: verify-full, ssl_root_cert: certs/root.pem",
         DB_HOST="db.example",
         DB_PASSWORD="p@s/s w%",
@@ -80,6 +81,7 @@ def test_everything_that_can_be_said_of_a_server(load: Load, tmp_path: Path) -> 
         statement_timeout=120.0,
         lock_timeout=3.0,
         idle_in_transaction_timeout=0.0,
+        synchronous_commit="on",
         ssl_mode="verify-full",
         ssl_root_cert=f"{tmp_path}/certs/root.pem",
     )
@@ -164,6 +166,9 @@ def test_unusual_hosts(load: Load, host: str, expected: str) -> None:
         (f"{SERVER}, statement_timeout: 0.5ms", ["database.statement_timeout: must be 0 or at least 1ms"]),
         (f"{SERVER}, statement_timeout: 30d", ["database.statement_timeout: must be less than or equal to 2147483"]),
         (f"{SERVER}, connect_timeout: 0", ["database.connect_timeout: must be greater than 0"]),
+        (f"{SERVER}, synchronous_commit: off", ["database.synchronous_commit: must not be off: .* write local or on"]),
+        (f"{SERVER}, synchronous_commit: always", ["database.synchronous_commit: must be 'local', 'remote_write'"]),
+        ("synchronous_commit: on", ["database.synchronous_commit: is no option of SQLite"]),
         ("pool_timeout: soon", ["database.pool_timeout: must be a duration such as"]),
         ("pool_size: 0", ["database.pool_size: must be greater than or equal to 1"]),
         ("retry: 3", ["database.retry: must be a mapping; found 3"]),

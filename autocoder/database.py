@@ -295,7 +295,7 @@ def _refuse_lost(connection: Any, _record: Any, _proxy: Any) -> None:
     driver. Every transaction begins with it.
     """
     try:
-        connection.run_async(lambda driver: driver.execute(""))
+        connection.run_async(lambda driver: driver.fetchrow(";"))
     except Exception as error:
         raise InvalidatePoolError from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -56,13 +57,19 @@ async def send(
     target = (
         target_of(pipeline.compile(), component, port)
         if isinstance(pipeline, Pipeline)
-        else Target(pipeline, component, port or IN, Codec(Any), known=False)
+        else Target(pipeline, component, port or IN, _anything(), known=False)
     )
     messages = [target.codec.encode(payload) for payload in payloads]
     if isinstance(database, AsyncConnection):
         return await insert_messages(database, target.pipeline, target.component, target.port, messages)
     async with open_store(database, create=True) as opened:
         return await store_messages(opened, target.pipeline, target.component, target.port, messages)
+
+
+@cache
+def _anything() -> Codec:
+    """The codec of payloads whose type is not known; to make one takes longer than to store a message."""
+    return Codec(Any)
 
 
 def target_of(graph: Graph, component: str, port: str | None = None) -> Target:

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from autocoder.port import Out as Out
     from autocoder.runtime.failures import DeadLetter as DeadLetter
     from autocoder.sending import send as send
+    from autocoder.settings import Settings as Settings
+    from autocoder.settings import load_settings as load_settings
     from autocoder.state import Keyed as Keyed
     from autocoder.state import Value as Value
     from autocoder.statement import Statement as Statement
@@ -94,6 +96,7 @@ _NAMES = {
     "port": ("In", "Out"),
     "runtime.failures": ("DeadLetter",),
     "sending": ("send",),
+    "settings": ("Settings", "load_settings"),
     "state": ("Keyed", "Value"),
     "statement": ("Statement",),
     "store.columns": ("Instant", "JsonText"),

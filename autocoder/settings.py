@@ -3,16 +3,20 @@
 They come, each beating the one before, from the defaults, `config/<environment>.yaml` in the project folder,
 environment variables (`AUTOCODER_DATABASE__URL`), and explicit arguments. pydantic-settings merges them and judges them
 once, so a mistake is reported where it was made, and all of them together.
+
+A pack may have a section of its own: an entry point of the group `autocoder.settings`, called as the section, names its
+pydantic model. It is imported only where something is set in that section.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, InstanceOf, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, InstanceOf, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from autocoder.database_settings import (
@@ -35,8 +39,12 @@ __all__ = ["DatabaseSettings", "LoggingSettings", "Settings", "check_database_ur
 ENVIRONMENT_VARIABLE: Final = "AUTOCODER_ENV"
 DEVELOPMENT: Final = "development"
 SECTIONS: Final = ("database", "logging", "pipelines")
+SETTINGS_GROUP: Final = "autocoder.settings"
 # Sources are made by a class method that knows nothing of the instance, so what they read from is handed over here.
 _ORIGIN: Final[ContextVar[Origin | None]] = ContextVar("_ORIGIN", default=None)
+
+
+Section = TypeVar("Section", bound=BaseModel)
 
 
 def _lower(value: Any) -> Any:
@@ -98,7 +106,29 @@ class Settings(BaseSettings):
         origin = _ORIGIN.get()
         if origin is None:
             return (init_settings,)
-        return init_settings, VariablesSource(settings_cls, origin), DocumentSource(settings_cls, origin, SECTIONS)
+        sections = (*SECTIONS, *(each.name for each in _sections_of_packs()))
+        return init_settings, VariablesSource(settings_cls, origin), DocumentSource(settings_cls, origin, sections)
+
+    def section(self, name: str, model: type[Section]) -> Section:
+        """A pack's own section, its defaults where nothing is set."""
+        found = getattr(self, name, None)
+        return found if isinstance(found, model) else model()
+
+
+def _sections_of_packs() -> list[EntryPoint]:
+    return [each for each in entry_points(group=SETTINGS_GROUP) if each.name not in Settings.model_fields]
+
+
+def _settings_for(document: MappingNode, environ: Mapping[str, str]) -> type[Settings]:
+    """The settings with the sections of those packs for which something is set."""
+    variables = [name.upper() for name in environ]
+    fields: dict[str, Any] = {}
+    for each in _sections_of_packs():
+        begins = f"{PREFIX}{each.name}{DELIMITER}".upper()
+        if document.find(each.name) is not None or any(name.startswith(begins) for name in variables):
+            model = each.load()
+            fields[each.name] = (model, Field(default_factory=model))
+    return create_model("Settings", __base__=Settings, **fields) if fields else Settings
 
 
 def load_settings(
@@ -127,19 +157,27 @@ def load_settings(
     origin = Origin(environ, document, reader, [from_python(given, Place("arguments"))])
     failure: ValidationError | None = None
     settings: Settings | None = None
+    model = _settings_for(document, environ)
     try:
-        settings = Settings(origin, folder, **{**given, "environment": name, "file": file})
+        settings = model(origin, folder, **{**given, "environment": name, "file": file})
     except ValidationError as error:
         failure = error
     tree = origin.tree()
-    hidden = {*origin.secrets, *written_secrets(tree, Settings)}
+    hidden = {*origin.secrets, *written_secrets(tree, model)}
     if failure is not None:
-        reader.problems.extend(explain(failure, Subject(Settings, tree, tree.place, "", frozenset(hidden))))
+        reader.problems.extend(explain(failure, Subject(model, tree, tree.place, "", frozenset(hidden))))
     if settings is None or reader.problems:
         redact = Redactor(hidden)
         return None, [each.redacted(redact) for each in dict.fromkeys(reader.problems)]
-    passwords = url_secrets(settings.database.url.get_secret_value())
+    passwords = url_secrets(settings.database.url.get_secret_value()) | _secrets_of_packs(settings)
     return settings.model_copy(update={"secrets": frozenset(origin.secrets | passwords)}), []
+
+
+def _secrets_of_packs(settings: Settings) -> frozenset[str]:
+    """What the sections of packs hold in masking types; of URLs the passwords, too, which alone may turn up in errors."""
+    values = (getattr(settings, name) for name in type(settings).model_fields if name not in Settings.model_fields)
+    written = [each.get_secret_value() for section in values for _, each in section if isinstance(each, SecretStr)]
+    return frozenset(written).union(*(url_secrets(each) for each in written if "://" in each))
 
 
 def _read(reader: Reader, file: Path, place: Place) -> MappingNode | None:

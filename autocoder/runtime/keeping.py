@@ -223,11 +223,10 @@ class Kept:
         """Start in careful mode where a region has died again and again, or in a call that was noted."""
         for plan in self._graph.regions:
             region, suspect = plan.name, suspects[plan.name]
-            calls = any(self._graph.nodes[name].kind != "source" for name in plan.components)
-            if not calls or (suspect is None and self._ownership.unclean_starts[region] < UNCLEAN_STARTS):
+            if suspect is None and self._ownership.unclean_starts[region] < UNCLEAN_STARTS:
                 continue
             logger.warning(
-                "pipeline %r, region %r has died %s; it makes one call at a time for a while, to find out over which message",
+                "pipeline %r, region %r has died %s; it makes one call at a time for a while, to find out in which",
                 self._graph.name,
                 region,
                 "while it was watched" if suspect else "several times without a commit",
@@ -245,9 +244,10 @@ class Kept:
         stages = [stage for stage in parts.stages if stage.region is region]
         if not careful.over and region.rests() and not any(stage.waiting for stage in stages):
             careful.end()
-            stages[0].head.changes.append(careful.cleared())
+            units = [stages[0].head] if stages else [each.unit for each in parts.sources if each.region is region]
+            units[0].changes.append(careful.cleared())
 
-    async def _note(self, region: str, data: str) -> None:
+    async def _note(self, region: str, data: str | None) -> None:
         token = self._ownership.tokens[region]
         await patiently(self._store.database, "note", lambda: self._committer.note(region, token, CALL, data))
 
@@ -257,6 +257,8 @@ class Kept:
             tasks.start_soon(keep_house, self._store, self._ownership, parts)
             while True:
                 await anyio.sleep(REPLAY_POLL_SECONDS)
+                for careful in self._careful.values():
+                    await careful.let_go_of_idle()
                 await self._give_parked(parts, only_pending=True)
 
     async def _give_parked(self, parts: Parts, *, only_pending: bool) -> None:

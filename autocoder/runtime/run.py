@@ -26,6 +26,7 @@ from autocoder.handler import is_overridden
 from autocoder.masking import Redactor
 from autocoder.message import Barrier
 from autocoder.runtime.attempts import Processes, awaited, awaited_batch, threaded
+from autocoder.runtime.careful import Call
 from autocoder.runtime.channel import DEFAULT_CAPACITY, Channel, Intake, ranking
 from autocoder.runtime.failures import NO_PAYLOAD, DeadLetter, Failures
 from autocoder.runtime.inlet import Inlet
@@ -293,7 +294,11 @@ class Run:
         for unit in self._parts.units.values():
             if unit.node.kind == "sink":
                 try:
-                    await unit.component.finish()
+                    if unit.careful is not None and is_overridden(type(unit.component), Sink, "finish"):
+                        async with unit.careful.last_hook(Call(unit.node.name, "finish()", "")):
+                            await unit.component.finish()
+                    else:
+                        await unit.component.finish()
                 except Exception as error:
                     raise self._hook_failed(unit.node, "finish", error) from error
 

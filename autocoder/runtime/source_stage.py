@@ -7,7 +7,7 @@ what was put before it is covered by the position that goes with it (I6).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, closing
 from typing import Any, Final
 from uuid import uuid4
@@ -77,6 +77,7 @@ class SourceStage:
             done.positions[self.name] = self._saved = self.position
         if self.unit.parking is not None:
             done.parked += self.unit.parking.take()
+        done.state, self.unit.changes = self.unit.changes, []
         for channel in self._channels:
             output = channel.take() if isinstance(channel, Outlet) else None
             if output is not None:
@@ -101,22 +102,42 @@ class SourceStage:
             raise self.unit.failures.stopped(self.unit.node, OUT, NO_PAYLOAD, error, hook="read") from error
         reached("source.ended")
         self.finishing = True
+        if self.unit.careful is not None and self._alone:  # nothing died here, and nobody else is there to say so
+            self.unit.changes.append(self.unit.careful.cleared())
         self.region.ended(self.name, self._contribution())
         for channel in self.unit.leaving():
             channel.mark(END)
 
+    async def _read_carefully(self, step: Callable[[], Awaitable[Batch[Any] | None]]) -> None:
+        """Read in careful mode, for as long as that lasts: each step is watched, while nothing else is on its way."""
+        while (careful := self.unit.careful) is not None and not careful.over:
+            async with careful.reading(self.name, self.position, self.region.rests):
+                batch = await step()
+            if batch is None:
+                return  # an iterator that has ended gives nothing more
+            if self._put(batch):
+                await self._pause()
+
     async def _read_async(self, batches: AsyncGenerator[Batch[Any], None]) -> None:
         put = self._put
         async with aclosing(batches):
+            await self._read_carefully(lambda: anext(batches, None))
             async for batch in batches:
                 if put(batch):
                     await self._pause()
 
     async def _read_plain(self, batches: Generator[Batch[Any], None, None]) -> None:
         put = self._put
-        with closing(batches):
+
+        async def step() -> Batch[Any] | None:
             if self.unit.node.run_in == "thread":
-                while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+                return await anyio.to_thread.run_sync(next, batches, None)
+            return next(batches, None)
+
+        with closing(batches):
+            await self._read_carefully(step)
+            if self.unit.node.run_in == "thread":
+                while (batch := await step()) is not None:
                     if put(batch):
                         await self._pause()
                 return

@@ -9,16 +9,16 @@ A unit of this class itself stands for a source, which is given nothing; workers
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any, Final
 
 from autocoder.graph import Node
 from autocoder.message import Barrier, Traced
-from autocoder.runtime.careful import Careful, ProcessDiedError
+from autocoder.runtime.careful import Call, Careful, ProcessDiedError
 from autocoder.runtime.channel import Channel
 from autocoder.runtime.ending import Ending
-from autocoder.runtime.failures import Failures
+from autocoder.runtime.failures import NO_PAYLOAD, Failures
 from autocoder.runtime.line import Line
 from autocoder.runtime.memory import StateMemory
 from autocoder.runtime.outlet import Outlet
@@ -121,6 +121,20 @@ class Unit:
             if self.careful.over:
                 self.changes.append(self.careful.cleared())
 
+    async def watched(self, hook: str, call: Callable[[], Any], into: list[Any]) -> None:
+        """Call, in careful mode, a hook that is given no message; raises PipelineError where it kills the process."""
+        if self.careful is None:
+            raise AssertionError("only careful mode watches")
+        try:
+            async with self.careful.watching(Call(self.node.name, f"{hook}()", "")):
+                given = call()
+                if hasattr(given, "__aiter__"):
+                    await collect(given, into)
+                else:
+                    into.extend(given)
+        except Exception as error:
+            raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
+
     def settle(
         self, port: str, item: Any, error: BaseException, attempts: int, reference: Reference | None = None
     ) -> None:
@@ -203,6 +217,12 @@ class Unit:
     def item(self, payload: Any, reference: Reference, identity: str | None) -> Any:
         """A message as this unit takes messages: with its identity where that is asked for."""
         return Traced(identity or f"row:{reference}", payload) if self.traced else payload
+
+
+async def collect(given: Any, into: list[Any]) -> None:
+    """All that an asynchronous iterator gives."""
+    async for payload in given:
+        into.append(payload)
 
 
 def parts_of(item: Any) -> tuple[Any, str | None]:

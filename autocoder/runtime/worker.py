@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -22,7 +23,7 @@ from autocoder.runtime.ending import FINISH
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
 from autocoder.runtime.fusing import Call, FusedLoop, fused_loop
 from autocoder.runtime.parking import Entry
-from autocoder.runtime.unit import CHUNK, Flow, Unit
+from autocoder.runtime.unit import CHUNK, Flow, Unit, collect
 from autocoder.tracing import passed_key
 
 
@@ -318,7 +319,7 @@ class Worker(Unit):
         """An input of a merger has ended. The component hears it in every run, but says something new for it once."""
         if self.node.kind != "merger":
             return
-        given = self.component.ended(port)
+        given = yield from self._asked("ended", partial(self.component.ended, port))
         if self.ending is not None and self.ending.is_over(port):
             deque(given, maxlen=0)
             return
@@ -329,12 +330,20 @@ class Worker(Unit):
             return
         if self.memory is not None and self.node.contract.keyed and self._finishes:
             yield self.memory.load(None)  # it may look at all of them
-        given = self.component.finish()
-        if hasattr(given, "__aiter__"):
-            collected: list[Any] = []
-            yield _collect(given, collected)
-            given = collected
+        given = yield from self._asked("finish", self.component.finish)
         yield from self._last("finish", given, self._end_key("finish", FINISH))
+
+    def _asked(self, hook: str, call: Callable[[], Any]) -> Generator[Awaitable[Any], None, Iterable[Any]]:
+        """What a hook gives that is called without a message; in careful mode it is watched, and gives all at once."""
+        collected: list[Any] = []
+        if self.is_careful:
+            yield self.watched(hook, call, collected)
+            return collected
+        given: Any = call()
+        if hasattr(given, "__aiter__"):
+            yield collect(given, collected)
+            given = collected
+        return cast("Iterable[Any]", given)
 
     def _end_key(self, hook: str, name: str, *more: str) -> str:
         """The identity of what is emitted for an end, which is marked as told: each time another."""
@@ -357,11 +366,6 @@ class Worker(Unit):
                 return
             yield from self.deliver(OUT, out)
             out = []
-
-
-async def _collect(given: Any, into: list[Any]) -> None:
-    async for payload in given:
-        into.append(payload)
 
 
 def _with_port(call: Callable[[str, Any], Any], port: str) -> Callable[[Any], Any]:

@@ -18,7 +18,7 @@ from autocoder.errors import AutocoderError
 from autocoder.statement import Statement
 from autocoder.store import bulk
 from autocoder.store.columns import now
-from autocoder.store.epoch import RUNTIME_STATE, EpochCommit, Parked, SinkRows
+from autocoder.store.epoch import RUNTIME_STATE, EpochCommit, Parked, SinkRows, StateChange
 from autocoder.store.failpoints import reached
 from autocoder.store.tables import checkpoints, component_state, port_messages, regions
 
@@ -88,20 +88,13 @@ class Committer:
             reached("commit.positions")
         reached("commit.done")
 
-    async def note(self, region: str, token: int, key: str, data: str) -> None:
-        """Write down at once something that the runtime keeps of a region. Raises LeaseLost under an older token."""
+    async def note(self, region: str, token: int, key: str, data: str | None) -> None:
+        """Write down at once something that the runtime keeps of a region; None deletes it. Raises LeaseLost under an older
+        token."""
         async with self.database.transaction() as connection:
             await self._hold(connection, region, token)
-            row = {
-                "pipeline": self.pipeline,
-                "component_name": region,
-                "state_name": RUNTIME_STATE,
-                "state_key": key,
-                "state_data": data,
-                "version": 0,
-                "updated_at": now(),
-            }
-            await connection.execute(self._upsert(component_state, ("state_data", "updated_at")), [row])
+            change = StateChange(region, RUNTIME_STATE, {key: data})
+            await self._save_state(connection, EpochCommit(region, token, 0, state=[change]), now())
 
     async def _fence(self, connection: AsyncConnection, epoch: EpochCommit) -> bool:
         """Hold the region's row for this transaction; False where this very epoch is there already."""

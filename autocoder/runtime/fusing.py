@@ -2,7 +2,8 @@
 
 A loop for each component would cost a list and an iteration per component and message: three trivial operators take a
 fifth longer that way. The loop is written out by chain length, since the interpreter inlines a call that it sees, and
-`map` or a loop over the calls would hide it.
+`map` or a loop over the calls would hide it. A method is called as the function that it is, with its object: taking both
+out of the bound method again for each message would cost three per cent.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import length_hint
+from types import MethodType
 from typing import Any
 
 Call = Callable[[Any], Any]
@@ -31,18 +33,17 @@ class FusedLoop:
 
     optional: tuple[bool, ...]
     _function: Callable[..., tuple[Exception | None, Any, Sequence[int]]]
+    _arguments: Sequence[Any]
     _position_of_line: Mapping[int, int]
 
-    def __call__(
-        self, calls: Sequence[Call], messages: Iterator[Any], out: list[Any]
-    ) -> tuple[Sequence[int], Failure | None]:
+    def __call__(self, messages: Iterator[Any], out: list[Any]) -> tuple[Sequence[int], Failure | None]:
         """Take messages until one call raises or there are no more; what leaves the chain is appended to `out`.
 
         Returns how many messages entered each component, and what failed. The iterator stands behind the message that
         failed.
         """
         before, given = length_hint(messages), len(out)
-        error, item, drops = self._function(messages, out, *calls)
+        error, item, drops = self._function(messages, out, *self._arguments)
         failure = None
         if error is not None:
             line = error.__traceback__.tb_lineno if error.__traceback__ is not None else 0
@@ -60,13 +61,27 @@ class FusedLoop:
         return entered
 
 
+def fused_loop(calls: Sequence[Call], optional: Sequence[bool]) -> FusedLoop:
+    """The loop for a chain of calls; `optional` says of each whether it may give None."""
+    methods = tuple(type(call) is MethodType for call in calls)
+    arguments = [part for call in calls for part in _parts(call)]
+    function, position_of_line = _loop(methods, tuple(optional))
+    return FusedLoop(tuple(optional), function, arguments, position_of_line)
+
+
+def _parts(call: Call) -> tuple[Any, ...]:
+    return (call.__func__, call.__self__) if isinstance(call, MethodType) else (call,)
+
+
 @cache
-def fused_loop(optional: tuple[bool, ...]) -> FusedLoop:
-    """The loop for a chain; `optional` says of each component whether it may give None."""
+def _loop(methods: tuple[bool, ...], optional: tuple[bool, ...]) -> tuple[Callable[..., Any], Mapping[int, int]]:
+    """The function for chains of one form, and at which of its lines which component is called."""
     # Counting costs a new number for each message dropped; what the last one drops follows from the rest.
     counted = optional[: _last(optional)]
+    given = [f"call{at}, self{at}" if is_method else f"call{at}" for at, is_method in enumerate(methods)]
+    called = [f"call{at}(self{at}, item)" if is_method else f"call{at}(item)" for at, is_method in enumerate(methods)]
     lines = [
-        f"def loop(messages, out, {', '.join(f'call{number}' for number in range(len(optional)))}):",
+        f"def loop(messages, out, {', '.join(given)}):",
         "    item = None",
         *(f"    drops{number} = 0" for number, drops in enumerate(counted) if drops),
         "    try:",
@@ -77,15 +92,15 @@ def fused_loop(optional: tuple[bool, ...]) -> FusedLoop:
         position_of_line[len(lines) + 1] = number
         if drops:
             lines += [
-                f"            item = call{number}(item)",
+                f"            item = {called[number]}",
                 "            if item is None:",
                 *([f"                drops{number} += 1"] if number < len(counted) else []),
                 "                continue",
             ]
         elif number < len(optional) - 1:
-            lines.append(f"            item = call{number}(item)")
+            lines.append(f"            item = {called[number]}")
         else:
-            lines.append(f"            out.append(call{number}(item))")
+            lines.append(f"            out.append({called[number]})")
     if optional[-1]:
         lines.append("            out.append(item)")
     drops_of = "".join(f"{f'drops{number}' if drops else 0}, " for number, drops in enumerate(counted))
@@ -96,7 +111,7 @@ def fused_loop(optional: tuple[bool, ...]) -> FusedLoop:
     ]
     space: dict[str, Any] = {}
     exec("\n".join(lines), space)  # noqa: S102  fixed words and numbers, as dataclasses and namedtuples are made
-    return FusedLoop(optional, space["loop"], position_of_line)
+    return space["loop"], position_of_line
 
 
 def _last(optional: tuple[bool, ...]) -> int:

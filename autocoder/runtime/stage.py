@@ -195,7 +195,7 @@ class PlainStage(Stage):
         Only what is computed is done so: where this stage would have to wait, its own task goes on.
         """
         while self._idle:
-            work = self.intake.take_nowait()
+            work = None if self.intake.is_empty else self.intake.take_nowait()
             if work is None:
                 self.region.quiet()
                 return

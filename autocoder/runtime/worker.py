@@ -40,7 +40,7 @@ class Worker(Unit):
         base = Merger if node.kind == "merger" else Transformer
         self._finishes = is_overridden(type(node.component), base, "finish")
         self._simple = not (self.cells or traced or self.splits or node.contract.batch is not None)
-        self._chains: dict[str, tuple[FusedLoop, list[Worker], list[Call]]] = {}
+        self._chains: dict[str, tuple[FusedLoop, list[Worker]]] = {}
 
     def _bind(self, port: str) -> None:
         handlers = self.node.contract.handlers
@@ -73,11 +73,11 @@ class Worker(Unit):
         chain = self._chains.get(port)
         if chain is None:
             chain = self._chains[port] = self._chain(port)
-        loop, units, calls = chain
+        loop, units = chain
         messages = iter(batch)
         while True:
             out: list[Any] = []
-            entered, failure = loop(calls, messages, out)
+            entered, failure = loop(messages, out)
             for number, unit in enumerate(units[1:], 1):
                 units[number - 1].given += entered[number]
                 unit.taken += entered[number]
@@ -94,7 +94,7 @@ class Worker(Unit):
             unit = units[failure.position]
             yield from unit._recover(port if unit is self else unit.only_port, failure.item, failure.error)
 
-    def _chain(self, port: str) -> tuple[FusedLoop, list[Worker], list[Call]]:
+    def _chain(self, port: str) -> tuple[FusedLoop, list[Worker]]:
         """This unit and those behind it that can share its loop."""
         units: list[Worker] = [self]
         ports = [port]
@@ -104,8 +104,9 @@ class Worker(Unit):
                 break
             units.append(follower)
             ports.append(follower.only_port)
-        optional = tuple(unit.shape(at) is Shape.OPTIONAL for unit, at in zip(units, ports, strict=True))
-        return fused_loop(optional), units, [unit.call_of(at) for unit, at in zip(units, ports, strict=True)]
+        placed = list(zip(units, ports, strict=True))
+        calls = [unit.call_of(at) for unit, at in placed]
+        return fused_loop(calls, [unit.shape(at) is Shape.OPTIONAL for unit, at in placed]), units
 
     def takes_singly(self, port: str) -> bool:
         """Whether it is a function of one payload that gives one or none, with no state and nothing else to see to."""

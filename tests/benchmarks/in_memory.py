@@ -36,6 +36,16 @@ class Numbers(Source[int]):
             yield Batch(list(range(at, min(at + self.size, self.upto))), at + self.size)
 
 
+class Singly(Source[int]):
+    """Counts up, one at a time."""
+
+    upto: int
+
+    async def read(self, resume: int | None, /) -> AsyncIterator[Batch[int]]:
+        for number in range(resume or 0, self.upto):
+            yield Batch([number], number + 1)
+
+
 class Increment(Transformer[int, int]):
     """Adds one."""
 
@@ -62,7 +72,7 @@ class Tally(Sink[int]):
 
 def ours(messages: int, size: int) -> None:
     pipeline = Pipeline("bench")
-    at = pipeline.add("numbers", Numbers(upto=messages, size=size))
+    at = pipeline.add("numbers", Singly(upto=messages) if size == 1 else Numbers(upto=messages, size=size))
     for name, component in (("first", Increment()), ("even", Even()), ("second", Increment())):
         at = pipeline.add(name, component, after=at)
     tally = Tally()
@@ -99,7 +109,16 @@ def bytewax(messages: int, size: int) -> None:
 
     tally = [0]
 
-    class Partition(StatelessSourcePartition[int]):
+    class Singly(StatelessSourcePartition[int]):
+        at = -1
+
+        def next_batch(self) -> list[int]:
+            self.at += 1
+            if self.at >= messages:
+                raise StopIteration
+            return [self.at]
+
+    class Several(StatelessSourcePartition[int]):
         at = 0
 
         def next_batch(self) -> list[int]:
@@ -110,8 +129,8 @@ def bytewax(messages: int, size: int) -> None:
             return batch
 
     class Numbers(DynamicSource[int]):
-        def build(self, *_: Any) -> Partition:
-            return Partition()
+        def build(self, *_: Any) -> Singly | Several:
+            return Singly() if size == 1 else Several()
 
     class Counting(StatelessSinkPartition[int]):
         def write_batch(self, items: list[int]) -> None:

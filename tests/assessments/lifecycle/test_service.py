@@ -118,6 +118,41 @@ async def test_a_failed_one_is_tried_again_and_a_lost_ticket_replaced(
     ]
 
 
+async def test_what_became_a_dead_letter_fails_at_the_next_look_and_is_not_retried_by_itself(
+    machine: Path, url: str, database: Database
+) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    text = SHIPPED.read_text().replace("from: wanted}", "from: breaks}")
+    text += "  breaks: {use: tests.assessments.lifecycle.breaking:Breaks, from: wanted}\n"
+    pipeline = Pipeline.from_yaml(
+        text, allowed=["tests.assessments"], overrides=from_python({"components": ENDS}, Place("test"))
+    )
+    store = AssessmentStore(database)
+    await store.batch_create([{"id": "broken", "paths": ["."]}, {"id": "sound", "paths": ["."]}])
+    assert (await pipeline.run_async(database=url)).dead_letters == 1
+    await store.create({"id": "works"})
+    await store.start_processing("works")
+    before = await states(store)
+    assert [before[each].state for each in ("broken", "sound", "works")] == [
+        *(State.PROCESSING, State.COMPLETED, State.PROCESSING)
+    ]
+    assert (await store.sweep()).stranded == ("broken",)
+    found = await states(store)
+    assert found["works"].state is State.PROCESSING
+    broken = found["broken"]
+    assert (broken.state, broken.next_retry_at, broken.is_settled) == (State.FAILED, None, True)
+    assert broken.error_message is not None
+    assert "dead letter at breaks" in broken.error_message and "this one breaks it" in broken.error_message
+    trail = await store.audit(AuditFilters(assessment_id="broken"))
+    assert folded(trail) == (State.FAILED, 3)
+    assert [(each.change_action, each.changed_by) for each in trail[2:]] == [("fail", "sweeper")]
+    assert (await store.sweep()).stranded == ()
+    # The letter of an earlier attempt says nothing of the next one.
+    await store.retry("broken")
+    await store.start_processing("broken")
+    assert (await store.sweep()).stranded == ()
+
+
 async def test_a_request_of_another_version_fails_and_the_next_one_is_taken(
     machine: Path, url: str, database: Database
 ) -> None:
@@ -231,7 +266,7 @@ async def test_what_was_cancelled_is_not_claimed_by_a_late_commit(database: Data
     assert [each.change_action for each in await store.audit()] == ["create", "cancel"]
 
 
-@pytest.mark.parametrize("place", ["commit.fenced:2", "commit.sinks:2", "commit.emitted:3", "commit.done:2"])
+@pytest.mark.parametrize("place", ["commit.fenced:2", "commit.sinks:2", "commit.emitted:1", "commit.done:2"])
 async def test_after_a_kill_each_has_exactly_one_verdict(
     machine: Path, url: str, database: Database, place: str
 ) -> None:

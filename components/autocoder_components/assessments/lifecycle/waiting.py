@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import anyio
@@ -36,6 +36,8 @@ class Waiters:
         self._events: dict[str, anyio.Event] = {}
         self._watched: Counter[str] = Counter()
         self._watcher: asyncio.Task[None] | None = None
+        self._scope = anyio.CancelScope()
+        self._closed = False
 
     @asynccontextmanager
     async def watching(self, assessment_id: str) -> AsyncIterator[Wakeup]:
@@ -55,23 +57,28 @@ class Waiters:
 
     async def close(self) -> None:
         """Look no more."""
+        self._closed = True
+        self._scope.cancel()  # not the task itself: that would cut a statement, which goes on in its thread on SQLite
         if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+            await self._watcher
             self._watcher = None
 
+    @property
+    def _is_wanted(self) -> bool:
+        return bool(self._watched) and not self._closed
+
     async def _watch(self) -> None:
-        while self._watched:
-            try:
-                async with AsyncExitStack() as stack:
-                    hint = await (self._by_version(stack) if self._database.is_sqlite else self._by_notice(stack))
-                    while self._watched:
-                        await self._wake()
-                        await hint()
-            except Exception as error:  # whoever waits hears of it when it reads; here it is looked for again
-                _logger.warning("cannot look for ended assessments: %s; trying again", type(error).__name__)
-                await anyio.sleep(POLL_SECONDS)
+        with anyio.CancelScope() as self._scope:
+            while self._is_wanted:
+                try:
+                    async with AsyncExitStack() as stack:
+                        hint = await (self._by_version(stack) if self._database.is_sqlite else self._by_notice(stack))
+                        while self._is_wanted:
+                            await self._wake()
+                            await hint()
+                except Exception as error:  # whoever waits hears of it when it reads; here it is looked for again
+                    _logger.warning("cannot look for ended assessments: %s; trying again", type(error).__name__)
+                    await anyio.sleep(POLL_SECONDS)
 
     async def _wake(self) -> None:
         asked = list(self._watched)
@@ -113,7 +120,9 @@ class Waiters:
             nonlocal known
             until = anyio.current_time() + POLL_SECONDS
             # Another process commits, which no event tells.
-            while (found := await _data_version(connection)) == known and anyio.current_time() < until:  # noqa: ASYNC110
+            while (found := await _data_version(connection)) == known and anyio.current_time() < until:
+                if self._closed:  # a read is not cancelled
+                    return
                 await anyio.sleep(GLANCE_SECONDS)
             known = found
 

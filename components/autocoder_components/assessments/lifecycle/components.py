@@ -60,7 +60,8 @@ class RetryDue(Source[Ticket], replayable=False):
     """Look after what waits: retries that are due, assessments that a crash orphaned, and those whose ticket was lost.
 
     Retries and orphans go back to pending, and their tickets come by the inbox. A pending assessment that nobody takes for
-    `stale` seconds gets another ticket from here: one too many does no harm.
+    `stale` seconds gets another ticket from here: one too many does no harm. What a dead letter of this pipeline stopped
+    fails here, with its error.
 
     ```yaml
     due: {use: assessments.RetryDue, with: {every: 5}}

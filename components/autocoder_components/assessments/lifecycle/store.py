@@ -287,10 +287,12 @@ class AssessmentStore:
         return await upkeep.retry_failed(self._writer, self._writer.context(actor), max_retries, limit)
 
     async def sweep(self, *, limit: int = 1000) -> Swept:
-        """Give what is due its next attempt, and rescue what a crash orphaned; at most `limit` of each.
+        """Give what is due its next attempt, end what cannot end by itself, and rescue orphans; at most `limit` of each.
 
-        Due: failed, and the pause before the retry is over. Orphaned: processing, and silent since its deadline and the
-        policy's grace; it goes back to pending, or fails where no attempts remain. Any number of processes may sweep at once.
+        Due: failed, and the pause before the retry is over. Stranded: processing, and a message of the attempt became a dead
+        letter of the pipeline; it fails, and is not retried by itself. Orphaned: processing, and silent since its deadline
+        and the policy's grace; it goes back to pending, or fails where no attempts remain. Any number of processes may sweep
+        at once.
         """
         return await upkeep.sweep(self._writer, limit)
 

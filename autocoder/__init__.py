@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from autocoder.statement import Statement as Statement
     from autocoder.store.columns import Instant as Instant
     from autocoder.store.columns import JsonText as JsonText
+    from autocoder.store.failpoints import reached as reached
     from autocoder.store.patience import patiently as patiently
     from autocoder.store.schema import prepare as prepare
     from autocoder.summary import ComponentSummary as ComponentSummary
@@ -100,6 +101,7 @@ _NAMES = {
     "state": ("Keyed", "Value"),
     "statement": ("Statement",),
     "store.columns": ("Instant", "JsonText"),
+    "store.failpoints": ("reached",),
     "store.patience": ("patiently",),
     "store.schema": ("prepare",),
     "summary": ("ComponentSummary", "RunSummary"),

@@ -50,3 +50,4 @@ def _pass(name: str) -> None:
 
 
 reached = _kill if _armed else _pass
+"""Says that this process comes by a named place, such as `claim.taken`; packs have places of their own."""

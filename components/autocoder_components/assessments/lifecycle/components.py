@@ -14,7 +14,7 @@ import anyio
 import sqlalchemy as sa
 from pydantic import Field, ValidationError
 
-from autocoder import Batch, Sink, Source, Statement, Transformer, patiently, pipeline_database
+from autocoder import Batch, Sink, Source, Statement, Transformer, patiently, pipeline_database, reached
 from autocoder_components.assessments.lifecycle import epochs
 from autocoder_components.assessments.lifecycle.errors import AssessmentError
 from autocoder_components.assessments.lifecycle.requests import spec_of
@@ -134,6 +134,7 @@ class Claim(Transformer[Ticket, Request]):
             for row in await connection.execute(first.limit(len(self._taken) + 1)):
                 if self._taken.get(row.assessment_id, -1) < row.retry_count:
                     self._taken[row.assessment_id] = row.retry_count
+                    reached("claim.taken")
                     return row
         return None
 
@@ -179,6 +180,7 @@ class RecordClaims(Sink[Request]):
         self._postgres = not pipeline_database().is_sqlite
 
     def statements(self, batch: Sequence[Request], /) -> Iterator[Statement]:
+        reached("claim.recorded")
         rows = []
         for request in batch:
             if request.attempt is not None:
@@ -205,6 +207,7 @@ class RecordVerdicts(Sink[Assessment]):
         self._postgres = not pipeline_database().is_sqlite
 
     def statements(self, batch: Sequence[Assessment], /) -> Iterator[Statement]:
+        reached("verdict.recorded")
         rows = [
             _row(each.request, datetime.now(UTC)) | {"result": self._result(each)}
             for each in batch

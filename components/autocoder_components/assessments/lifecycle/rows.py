@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from autocoder import reached
 from autocoder_components.assessments.lifecycle.errors import (
     AssessmentNotFoundError,
     ConflictingRequestError,
@@ -157,8 +158,10 @@ async def change(
     if changed.rowcount != 1:
         now = await found(connection, before.assessment_id)
         raise StaleVersionError(before.assessment_id, before.version, now.version)
+    reached("transition.changed")
     row = audit_row(context, before, action, new, reason)
     await connection.execute(sa.insert(assessment_state_audit), [row])
+    reached("transition.noted")
     measured = _metrics(context, before, new)
     if measured:
         await connection.execute(sa.insert(assessment_metrics), measured)
@@ -257,6 +260,7 @@ async def insert_new(connection: AsyncConnection, context: Context, wanted: Sequ
         if made:
             entries = [trail[each] for each in first if each in made]
             await connection.execute(sa.insert(assessment_state_audit), entries)
+    reached("create.inserted")
     await _refuse_others(connection, [each for each in first.values() if each.assessment_id not in made])
     return [each for each in first if each in made]
 

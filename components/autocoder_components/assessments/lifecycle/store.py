@@ -17,7 +17,7 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import Database, DatabaseOptions, open_database, prepare
+from autocoder import Database, DatabaseOptions, open_database, prepare, reached
 from autocoder_components.assessments.lifecycle import reading, rows, upkeep
 from autocoder_components.assessments.lifecycle.errors import LateResultError, RetriesExhaustedError, WaitTimeoutError
 from autocoder_components.assessments.lifecycle.importing import ImportReport, import_legacy
@@ -389,6 +389,7 @@ class AssessmentStore:
                 await connection.execute(sa.insert(assessment_state_audit), [row])
                 return late  # raised behind the commit, which keeps the note
             reason, values = ended(before)
+            reached(f"{action}.judged")
             await change(connection, context, before, new, action, reason=reason, completed_at=context.moment, **values)
             return await found(connection, assessment_id)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import Instant, JsonText
+from autocoder import Instant, JsonText, reached
 from autocoder_components.assessments.lifecycle import reading
 from autocoder_components.assessments.lifecycle.rows import Context, change
 from autocoder_components.assessments.lifecycle.states import Action, Actor, State
@@ -90,6 +90,7 @@ async def _fail_stranded(writer: Writer, context: Context, limit: int) -> list[s
                 ended = {"error_message": said, "completed_at": context.moment}
                 await change(connection, context, each, State.FAILED, Action.FAIL, reason=said, **ended)
                 done.append(each.assessment_id)
+        reached("sweep.failed")
         return done
 
     ids, done = sorted({each for each, _ in why})[:limit], list[str]()
@@ -156,6 +157,7 @@ async def _give_up(
     ended = {"error_message": GIVEN_UP, "completed_at": context.moment}
     for each in befores:
         await change(connection, context, each, State.FAILED, Action.TIMEOUT, reason=GIVEN_UP, **ended)
+        reached("sweep.given_up")
     return [each.assessment_id for each in befores]
 
 
@@ -164,6 +166,7 @@ async def cleanup(writer: Writer, retention_days: float, audit_days: float | Non
     moment, deleted = writer.clock(), 0
     until = moment - timedelta(days=retention_days)
     while gone := await writer.do(lambda connection: reading.delete_ended(connection, until, batch)):
+        reached("cleanup.deleted")
         writer.cache.forget(*gone)
         deleted += len(gone)
     if audit_days is not None:

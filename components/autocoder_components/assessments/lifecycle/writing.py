@@ -12,7 +12,7 @@ import anyio
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import Database, send
+from autocoder import Database, reached, send
 from autocoder_components.assessments.lifecycle.cache import StateCache
 from autocoder_components.assessments.lifecycle.rows import Context, change, requeued
 from autocoder_components.assessments.lifecycle.states import Action, Actor, AssessmentState, Policy, State
@@ -68,6 +68,7 @@ class Writer:
         if self.inbox is not None and assessment_ids:
             tickets = [{"assessment_id": each} for each in assessment_ids]
             await send(connection, self.pipeline, self.inbox, tickets)
+            reached("ticket.sent")
 
     async def requeue(
         self, connection: AsyncConnection, context: Context, befores: Sequence[AssessmentState], action: Action
@@ -77,6 +78,7 @@ class Writer:
             reason = before.error_message if action is Action.RETRY else "its worker fell silent"
             values = requeued(before, context)
             await change(connection, context, before, State.PENDING, action, reason=reason, **values)
+            reached(f"{action}.changed")
         await self.send(connection, [each.assessment_id for each in befores])
 
 

@@ -321,7 +321,7 @@ def attempts_not_written() -> None:
     _set(committing, "_parked_values", forgetting)
 
 
-@bug("I3", "chain pool outside", "late-early commit.done random")
+@bug("I3", "stubborn", "late-early commit.done random")
 def attempts_start_again() -> None:
     """After a kill a failed message has all its attempts again."""
     give = Kept._give

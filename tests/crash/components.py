@@ -70,6 +70,11 @@ def flaky(one: Item) -> bool:
     return one.v % 11 == 3 and not poison(one) and not hopeless(one)
 
 
+def stubborn(one: Item) -> bool:
+    """Whether it fails at a component that takes its time between attempts."""
+    return one.v % 4 == 1
+
+
 class Fate:
     """Raises what a message's fate is; a flaky one fails once in each process."""
 
@@ -163,6 +168,15 @@ class Fated(Transformer[Item, Item]):
 
     def process(self, one: Item, /) -> Item:
         self._fate.meet(Item(one.n, one.k, one.v + self.shift))
+        return one
+
+
+class Stubborn(Transformer[Item, Item]):
+    """Fails every fourth message at all its attempts, as if the next might succeed."""
+
+    def process(self, one: Item, /) -> Item:
+        if stubborn(one):
+            raise FlakyError(f"message {one.n} again")
         return one
 
 

@@ -62,7 +62,14 @@ def test_what_is_killed_beside_the_run(tmp_path: Path) -> None:
 
 def test_seeded_bugs_are_caught(tmp_path: Path) -> None:
     """One of each kind; `make crash` tries them all."""
-    chosen = ("outputs_behind", "sink_rows_ahead", "epoch_not_checked", "in_flight_forgotten", "no_rollback")
+    chosen = (
+        "outputs_behind",
+        "sink_rows_ahead",
+        "epoch_not_checked",
+        "in_flight_forgotten",
+        "no_rollback",
+        "attempts_start_again",
+    )
     figures = crash(
         tmp_path, *NOTHING, "--bugs", "12", *(f"--bug={each}" for each in chosen), "--database", "sqlite", "keyed"
     )

@@ -30,6 +30,7 @@ from tests.crash.components import (
     SlowNumber,
     SlowTotal,
     SmallNumbers,
+    Stubborn,
     Table,
     Total,
     Twice,
@@ -38,11 +39,14 @@ from tests.crash.components import (
     item,
     poison,
     side_file,
+    stubborn,
 )
 
 DURABLE = ChannelOptions(durable=True)
 SMALL = ChannelOptions(capacity=16)
 RETRY = ErrorPolicy(RetryPolicy(ATTEMPTS, 0.001, 0.004, ("FlakyError",)), "dead_letter")
+# Long enough between attempts for a kill to fall into the middle of them, and for the next life not to make up for it.
+TAKES_TIME = ErrorPolicy(RetryPolicy(ATTEMPTS, 0.02, 0.03, ("FlakyError",)), "dead_letter")
 
 
 @dataclass
@@ -390,6 +394,25 @@ def _outside_fold(seed: int, upto: int) -> Expected:
     return expected
 
 
+def _stubborn(name: str, seed: int, upto: int) -> Pipeline:
+    pipeline = _pipeline(name)
+    at = pipeline.add("items", Items(seed=seed, upto=upto))
+    at = pipeline.add("stubborn", Stubborn(), after=at, on_error=TAKES_TIME, channel=DURABLE)
+    pipeline.add("table", Table(pipeline=name, sink="table"), after=at, channel=SMALL)
+    return pipeline
+
+
+def _stubborn_fold(seed: int, upto: int) -> Expected:
+    expected = Expected(positions={"items": upto}, ordered=("table",))
+    expected.channels["stubborn", "in"] = upto
+    for one in _items(seed, upto):
+        if stubborn(one):
+            expected.dead["stubborn", "in", encoded(one), "FlakyError", ATTEMPTS] += 1
+        else:
+            expected.row("table", one)
+    return expected
+
+
 TOPOLOGIES = {
     each.name: each
     for each in (
@@ -406,5 +429,6 @@ TOPOLOGIES = {
         Topology("endings", _endings, _endings_fold, grows=False),
         Topology("acknowledged", _acknowledged, _acknowledged_fold),
         Topology("outside", _outside, _outside_fold),
+        Topology("stubborn", _stubborn, _stubborn_fold),
     )
 }

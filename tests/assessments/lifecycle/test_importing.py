@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from autocoder_components.assessments.lifecycle.errors import AssessmentNotFoundError
+from autocoder_components.assessments.lifecycle.importing import lines_of
+from autocoder_components.assessments.lifecycle.legacy import LONGEST_LINE
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
+from autocoder_components.assessments.lifecycle.requests import spec_of
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 
 from autocoder import Database
 from autocoder.store.tables import port_messages
-from tests.assessments.lifecycle.conftest import folded
+from tests.assessments.lifecycle.conftest import Clock, folded
 
 pytestmark = pytest.mark.anyio
 AT = "2025-06-01T10:00:00+02:00"
@@ -108,3 +113,154 @@ async def test_what_is_refused_is_told_and_holds_nothing_else_back(
     assert number == 3
     assert reason in said
     assert (await store.stats()).total_assessments == 3
+
+
+async def test_the_shape_of_the_older_store_is_understood(store: AssessmentStore, clock: Clock) -> None:
+    later = (clock.now + timedelta(hours=1)).isoformat()
+    asked = {
+        "id": "b",
+        "serverName": "github",
+        "assessmentType": "health",
+        "options": {"includeDetails": False, "timeout": 20},
+        "timestamp": AT,
+        "source": "installer",
+        "priority": 3,
+        "timeout": 30,
+    }
+    exported = {
+        "assessmentId": "b",
+        "state": "FAILED",
+        "version": 7,
+        "progress": 40,
+        "message": "at it",
+        "createdAt": AT,
+        "updatedAt": AT,
+        "completedAt": AT,
+        "requestData": asked,
+        "errorMessage": "no answer",
+        "retryCount": 2,
+        "nextRetryAt": later,
+    }
+    report = await store.import_legacy([json.dumps(exported)])
+    assert report.refused == []
+    found = await store.get_state("b")
+    assert (found.state, found.retry_count, found.max_retries, found.timeout_seconds) == (State.FAILED, 2, 3, 30.0)
+    assert (found.assessment_type, found.source, found.priority) == ("health", "installer", 3)
+    assert (found.server_name, found.request["include_details"], found.message) == ("github", False, "at it")
+    clock.move(3601)
+    assert (await store.sweep()).retried == ("b",)
+    assert (await store.get_state("b")).state is State.PENDING
+
+
+async def test_what_failed_can_be_tried_again_as_it_was_asked_for(store: AssessmentStore) -> None:
+    await store.import_legacy([line("a", "failed", options={"includeDetails": False})])
+    await store.retry("a")
+    found = await store.get_state("a")
+    assert spec_of(found.request, "a").include_details is False
+
+
+def deep(levels: int) -> str:
+    return line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "[" * levels + "]" * levels)
+
+
+POISON = [
+    (line("x", "completed", result={"a": float("nan")}), "NaN is no JSON"),
+    (line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "1e999"), "a number is too large"),
+    (line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "9" * 5000), "limit"),
+    (deep(101), "nested more than 100 deep"),
+    (deep(200_000), "nested more than 100 deep"),
+    (line("x", "failed", error="no\0thing"), "error: Value error, holds a NUL character"),
+    (line("x", "completed", serverName="a\0"), "serverName: Value error, holds a NUL character"),
+    (line("x", "completed").replace("x", "\udce4"), "the line is no UTF-8"),
+    (line("x", "completed", created_at="0001-01-01T00:00:00+14:00"), "created_at: "),
+    (line("x", "completed", created_at="2199-01-01T00:00:00Z"), "created_at: lies in the future"),
+    (line("x", "completed", completed_at="2024-01-01T00:00:00Z"), "completed_at lies before created_at"),
+    (line("x", "completed", nextRetryAt=AT), "only what failed is tried again"),
+    (line("x", "completed", id="y"), "id: Extra inputs are not permitted"),
+    (line("x", "completed", requestData={"id": "y"}), "requestData.id is not the id of the assessment"),
+    (line("x", "completed", priority=1, request={"priority": 2}), "priority stands beside request and in it"),
+    ('{"id": "x", "id": "y"}', "a key stands twice"),
+    (line("x", "completed", result={"a": "x" * 2**21}), "the line has more than 2,097,152 characters"),
+    (line("x", "failed", next_retry_at=AT, options={"wat": 1}), "wat: Extra inputs are not permitted"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "reason"), POISON, ids=[reason for _, reason in POISON])
+async def test_what_a_database_would_choke_on_costs_its_own_line_alone(
+    store: AssessmentStore, wrong: str, reason: str
+) -> None:
+    report = await store.import_legacy([line("before", "completed"), wrong, line("behind", "completed")])
+    ((number, said),) = [(each.line, each.reason) for each in report.refused]
+    assert (report.imported, number) == (2, 2)
+    assert reason in said and len(said) < 400
+
+
+async def test_what_is_at_the_limit_is_taken_over(store: AssessmentStore) -> None:
+    whole = line("x", "completed", result={"a": "\0 \ud800 é"}, created_at=1748764800000)
+    report = await store.import_legacy([deep(97).replace("x", "y"), whole])
+    assert (report.imported, report.refused) == (2, [])
+    assert (await store.get_state("x", fresh=True)).result == {"a": "\0 \ud800 é"}
+
+
+def test_a_line_without_end_is_never_held_whole() -> None:
+    file = StringIO("a\n" + "x" * (2**24) + "\nlast")
+    lengths = [len(each) for each in lines_of(file)]
+    assert (lengths[0], lengths[2], len(lengths)) == (2, 4, 3)
+    assert LONGEST_LINE < lengths[1] < LONGEST_LINE + 10
+
+
+async def test_batches_are_bounded_by_their_size_too(store: AssessmentStore) -> None:
+    held = list[int]()
+
+    def exported() -> Iterator[str]:
+        for number in range(9):
+            held.append(number)
+            yield line(f"n{number}", "completed", result={"a": "x" * 2**20})
+            if number == 8:
+                raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await store.import_legacy(exported())
+    assert (await store.stats()).total_assessments == 7
+
+
+async def test_the_older_system_gives_up_what_has_not_ended_before_it_is_taken_over(store: AssessmentStore) -> None:
+    asked = list[str]()
+    standing: dict[str, dict[str, Any] | None] = {
+        "waits": json.loads(line("waits", "cancelled")) | {"status": "pending"},
+        "ended": json.loads(line("ended", "completed", result={"overallScore": 1})),
+        "gone": None,
+        "odd": {"assessment_id": "odd", "status": "lost"},
+        "retry": json.loads(line("retry", "failed", error="again")),
+    }
+
+    async def release(assessment_id: str) -> dict[str, Any] | None:
+        with pytest.raises(AssessmentNotFoundError):
+            await store.get_state(assessment_id, fresh=True)
+        asked.append(assessment_id)
+        return standing[assessment_id]
+
+    lines = [
+        line("done", "completed"),
+        line("waits", "pending"),
+        line("ended", "processing"),
+        line("gone", "pending"),
+        line("odd", "pending"),
+        line("unfit", "pending", options={"wat": 1}),
+        line("retry", "failed", error="again", next_retry_at="2026-03-01T12:00:10Z"),
+    ]
+    report = await store.import_legacy(lines, release=release)
+    assert asked == ["waits", "ended", "gone", "odd", "retry"], "what ends or is refused is left alone"
+    assert [each.line for each in report.refused] == [6, 5]
+    assert "as it stands now: " in report.refused[1].reason
+    found = {each.assessment_id: each.state for each in (await store.list_assessments()).assessments}
+    assert found == {
+        "done": State.COMPLETED,
+        "waits": State.PENDING,
+        "ended": State.COMPLETED,
+        "gone": State.PENDING,
+        "retry": State.FAILED,
+    }
+    asked.clear()
+    again = await store.import_legacy(lines, release=release)
+    assert (again.known, asked) == (5, ["odd"])

@@ -7,66 +7,36 @@ stopped. What cannot be taken over is refused by line, with the reason; it holds
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Annotated, Any, Final, Literal
+from datetime import timedelta
+from typing import Any, Final, TextIO
 
 import sqlalchemy as sa
-from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
-from autocoder_components.assessments.lifecycle.requests import MOST_BYTES, judged
+from autocoder_components.assessments.lifecycle.legacy import (
+    LONGEST_LINE,
+    LegacyAssessment,
+    UnreadableError,
+    read_legacy,
+    read_line,
+)
+from autocoder_components.assessments.lifecycle.requests import NewAssessment, judged
 from autocoder_components.assessments.lifecycle.rows import claim_rank
-from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, Policy, State
+from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer
-from autocoder_components.assessments.requests import AssessmentId
 
-OTHER_WORDS: Final = {
-    "requested": "pending",
-    "queued": "pending",
-    "started": "processing",
-    "running": "processing",
-    "in_progress": "processing",
-    "done": "completed",
-    "success": "completed",
-    "error": "failed",
-    "canceled": "cancelled",
-}
-"""What other systems call the five states."""
+Release = Callable[[str], Awaitable[Mapping[str, Any] | None]]
+"""Lets the older system give an assessment up, for ever; returns how it stands then, None where it is not known there."""
 UNKNOWN_ERROR: Final = "the older system kept no reason"
-
-
-def _named(*names: str, **options: Any) -> Any:
-    return Field(validation_alias=AliasChoices(*names), **options)
-
-
-class LegacyAssessment(BaseModel):
-    """A line of an export. Names are understood in both spellings; what is not known here is refused, not lost."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    assessment_id: AssessmentId = _named("assessment_id", "assessmentId", "id")
-    status: Annotated[State, BeforeValidator(lambda v: OTHER_WORDS.get(v, v) if isinstance(v, str) else v)] = _named(
-        "status", "state"
-    )
-    server_name: str | None = _named("server_name", "serverName", default=None, max_length=1000)
-    assessment_type: Literal["security", "health", "compliance"] = _named(
-        "assessment_type", "assessmentType", default="security"
-    )
-    options: dict[str, Any] = Field(default_factory=dict)
-    source: Literal["installer", "compliance"] = "compliance"
-    timestamp: str | None = None
-    priority: int = Field(default=5, ge=1, le=10)
-    progress: int = Field(default=0, ge=0, le=100)
-    result: dict[str, Any] | None = _named("result", "result_data", "resultData", default=None)
-    error: str | None = _named("error", "error_message", "errorMessage", default=None)
-    created_at: AwareDatetime = _named("created_at", "createdAt")
-    updated_at: AwareDatetime | None = _named("updated_at", "updatedAt", default=None)
-    completed_at: AwareDatetime | None = _named("completed_at", "completedAt", default=None)
+MOST_CHARACTERS: Final = 8 * 1024 * 1024
+"""So much of a file is held at once, beside one line."""
+AHEAD: Final = timedelta(days=1)
+"""So far may the clock of the older system be ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +56,91 @@ class ImportReport:
     known: int = 0
     refused: list[Refused] = field(default_factory=list)
 
+    def refuse(self, line: int, reason: str) -> None:
+        """Note a line that is not taken over."""
+        self.refused.append(Refused(line, reason))
 
-async def import_legacy(writer: Writer, lines: Iterable[str]) -> ImportReport:
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    legacy: LegacyAssessment
+    row: dict[str, Any]
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """The lines of a file; of one that is longer than any assessment, no more is held than shows that it is."""
+    while line := file.readline(LONGEST_LINE + 2):
+        rest = line
+        while len(rest) > LONGEST_LINE // 2 and not rest.endswith("\n"):
+            rest = file.readline(LONGEST_LINE)
+        yield line
+
+
+async def import_legacy(writer: Writer, lines: Iterable[str], release: Release | None = None) -> ImportReport:
     """Take over exported assessments; see `AssessmentStore.import_legacy`."""
-    report, numbered = ImportReport(), enumerate(lines, 1)
-    while batch := list(islice(numbered, BATCH)):
-        rows: dict[str, tuple[int, dict[str, Any]]] = {}
+    report = ImportReport()
+    for batch in _batches(lines):
+        found: dict[str, _Line] = {}
         for number, line in batch:
             if not line.strip():
                 continue
             report.read += 1
             try:
-                row = _row(line, writer)
-                if row["assessment_id"] in rows:
-                    raise ValueError(f"line {rows[row['assessment_id']][0]} has this id, too")
-            except ValueError as error:
-                report.refused.append(Refused(number, _said(error)))
-                continue
-            except InvalidRequestError as error:
-                report.refused.append(Refused(number, str(error)))
-                continue
-            rows[row["assessment_id"]] = (number, row)
-        if rows:
-            await _take_over(writer, rows, report)
+                legacy = read_line(line)
+                if legacy.assessment_id in found:
+                    raise UnreadableError(f"line {found[legacy.assessment_id].number} has this id, too")
+                found[legacy.assessment_id] = _Line(number, legacy, _row(legacy, writer))
+            except (UnreadableError, InvalidRequestError) as error:
+                report.refuse(number, str(error))
+        if found and release is not None:
+            found = await _released(writer, found, report, release)
+        if found:
+            await _take_over(writer, found, report)
     return report
 
 
-async def _take_over(writer: Writer, rows: dict[str, tuple[int, dict[str, Any]]], report: ImportReport) -> None:
+def _batches(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
+    batch, size = list[tuple[int, str]](), 0
+    for number, line in enumerate(lines, 1):
+        if batch and (len(batch) == BATCH or size + len(line) > MOST_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append((number, line))
+        size += len(line)
+    if batch:
+        yield batch
+
+
+async def _released(
+    writer: Writer, found: dict[str, _Line], report: ImportReport, release: Release
+) -> dict[str, _Line]:
+    """The lines as they stand once the older system has given up those that have not ended.
+
+    What is in the store already was given up before. A kill between the two leaves an assessment that nobody works on and
+    that is still in the export: it is given up again, and taken over.
+    """
+    async with writer.database.reading() as connection:
+        there = await _requests_of(connection, list(found))
+    kept = dict(found)
+    for assessment_id, line in found.items():
+        if assessment_id in there or (line.legacy.has_ended and line.legacy.next_retry_at is None):
+            continue
+        standing = await release(assessment_id)
+        if standing is None:
+            continue
+        try:
+            legacy = read_legacy(standing)
+            if legacy.assessment_id != assessment_id:
+                raise UnreadableError("the older system answered with another assessment")
+            kept[assessment_id] = _Line(line.number, legacy, _row(legacy, writer))
+        except (UnreadableError, InvalidRequestError) as error:
+            del kept[assessment_id]
+            report.refuse(line.number, f"as it stands now: {error}")
+    return kept
+
+
+async def _take_over(writer: Writer, found: dict[str, _Line], report: ImportReport) -> None:
     async def work(connection: AsyncConnection) -> tuple[set[str], dict[str, str]]:
         dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
         insert = (
@@ -120,22 +148,23 @@ async def _take_over(writer: Writer, rows: dict[str, tuple[int, dict[str, Any]]]
             .on_conflict_do_nothing(index_elements=["assessment_id"])
             .returning(assessment_states.c.assessment_id)
         )
-        made = set((await connection.execute(insert, [row for _, row in rows.values()])).scalars())
-        trail = [_entry(row, writer) for _, row in rows.values() if row["assessment_id"] in made]
+        made = set((await connection.execute(insert, [each.row for each in found.values()])).scalars())
+        trail = [_entry(each.row, writer) for each in found.values() if each.row["assessment_id"] in made]
         if trail:
             await connection.execute(sa.insert(assessment_state_audit), trail)
-        await writer.send(connection, [each for each, (_, row) in rows.items() if each in made and _waits(row)])
-        return made, await _requests_of(connection, [each for each in rows if each not in made])
+        waiting = [name for name, each in found.items() if name in made and each.row["state"] == State.PENDING]
+        await writer.send(connection, waiting)
+        return made, await _requests_of(connection, [each for each in found if each not in made])
 
     made, there = await writer.do(work)
     report.imported += len(made)
-    for assessment_id, (number, row) in rows.items():
+    for assessment_id, line in found.items():
         if assessment_id in made:
             continue
-        if there.get(assessment_id) == row["request_data"]:
+        if there.get(assessment_id) == line.row["request_data"]:
             report.known += 1
         else:
-            report.refused.append(Refused(number, f"the id {assessment_id!r} is taken by another assessment"))
+            report.refuse(line.number, f"the id {assessment_id!r} is taken by another assessment")
 
 
 async def _requests_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, str]:
@@ -144,39 +173,39 @@ async def _requests_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[
     return {each.assessment_id: each.request_data for each in await connection.execute(query)}
 
 
-def _waits(row: dict[str, Any]) -> bool:
-    return bool(row["state"] == State.PENDING)
-
-
-def _row(line: str, writer: Writer) -> dict[str, Any]:
-    if len(line) > 2 * MOST_BYTES:
-        raise ValueError(f"the line has {len(line):,} characters, {2 * MOST_BYTES:,} are allowed")
-    legacy = LegacyAssessment.model_validate(json.loads(line))
+def _row(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
+    if legacy.created_at > writer.clock() + AHEAD:
+        raise UnreadableError("created_at: lies in the future")
     # Nobody is at it any more: what was being worked on waits again.
     state = State.PENDING if legacy.status is State.PROCESSING else legacy.status
     ended = state in TERMINAL
     updated = legacy.updated_at or legacy.created_at
+    request, data = _request(legacy, writer)
+    most = writer.policy.max_retries if legacy.max_retries is None else legacy.max_retries
     return {
         "assessment_id": legacy.assessment_id,
         "state": state,
         "assessment_type": legacy.assessment_type,
         "source": legacy.source,
-        "server_name": legacy.server_name,
-        "request_data": _request(legacy, ended=ended, policy=writer.policy),
-        "result_data": json.dumps(legacy.result or {}, sort_keys=True) if state is State.COMPLETED else None,
+        "server_name": legacy.server_name if request is None else request.server_name,
+        "request_data": data,
+        "result_data": _json(legacy.result or {}) if state is State.COMPLETED else None,
         "error_message": (legacy.error or UNKNOWN_ERROR) if state is State.FAILED else None,
+        "message": None if state is State.PENDING else legacy.message,
         "progress": 100 if state is State.COMPLETED else min(legacy.progress, 99) if ended else 0,
         "priority": legacy.priority,
         "claim_rank": claim_rank(legacy.created_at, legacy.priority, writer.policy),
-        "max_retries": writer.policy.max_retries,
-        "timeout_seconds": writer.policy.timeout,
+        "retry_count": legacy.retry_count,
+        "max_retries": max(most, legacy.retry_count),
+        "next_retry_at": legacy.next_retry_at,
+        "timeout_seconds": min(legacy.timeout or writer.policy.timeout, writer.policy.timeout),
         "created_at": legacy.created_at,
         "updated_at": updated,
-        "completed_at": (legacy.completed_at or updated) if ended else None,
+        "completed_at": (legacy.completed_at or max(updated, legacy.created_at)) if ended else None,
     }
 
 
-def _request(legacy: LegacyAssessment, *, ended: bool, policy: Policy) -> str:
+def _request(legacy: LegacyAssessment, writer: Writer) -> tuple[NewAssessment | None, str]:
     """The request as it is stored; what has ended keeps options that are not known here, what waits has to do without."""
     asked: dict[str, Any] = {
         "assessmentType": legacy.assessment_type,
@@ -185,9 +214,18 @@ def _request(legacy: LegacyAssessment, *, ended: bool, policy: Policy) -> str:
     }
     if legacy.server_name is not None:
         asked["serverName"] = legacy.server_name
-    if ended:
-        return json.dumps({**asked, "options": legacy.options}, sort_keys=True, separators=(",", ":"))
-    return judged({**asked, "id": legacy.assessment_id, "options": legacy.options}, policy).data
+    goes_on = not legacy.has_ended or legacy.next_retry_at is not None
+    try:
+        new = judged({**asked, "id": legacy.assessment_id, "options": legacy.options}, writer.policy)
+    except InvalidRequestError:
+        if goes_on:
+            raise
+        return None, _json({**asked, "options": legacy.options})
+    return new, new.data
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _entry(row: dict[str, Any], writer: Writer) -> dict[str, Any]:
@@ -202,13 +240,3 @@ def _entry(row: dict[str, Any], writer: Writer) -> dict[str, Any]:
         "change_action": Action.IMPORT,
         "created_at": writer.clock(),
     }
-
-
-def _said(error: ValueError) -> str:
-    """What is wrong with a line, without quoting it."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: {error.msg} at column {error.colno}"
-    if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in found)
-    return str(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from autocoder import Database, DatabaseOptions, open_database, prepare, reached
 from autocoder_components.assessments.lifecycle import reading, rows, upkeep
 from autocoder_components.assessments.lifecycle.errors import LateResultError, RetriesExhaustedError, WaitTimeoutError
-from autocoder_components.assessments.lifecycle.importing import ImportReport, import_legacy
+from autocoder_components.assessments.lifecycle.importing import ImportReport, Release, import_legacy
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters, Page
 from autocoder_components.assessments.lifecycle.requests import AssessmentRequest, judged
 from autocoder_components.assessments.lifecycle.rows import change, found, refuse_unless
@@ -96,12 +96,21 @@ class AssessmentStore:
         return (await self.batch_create([request], actor=actor))[0]
 
     async def batch_create(
-        self, requests: Sequence[AssessmentRequest | Mapping[str, Any]], *, actor: Actor | None = None
+        self,
+        requests: Sequence[AssessmentRequest | Mapping[str, Any]],
+        *,
+        actor: Actor | None = None,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> list[str]:
-        """Store many requests, all of them or none; returns their ids, in order. Raises as `create`."""
+        """Store many requests, all of them or none; returns their ids, in order. Raises as `create`.
+
+        `also` is done first in the same transaction, again where the database broke that off; what it raises undoes it.
+        """
         wanted = [judged(each, self._writer.policy) for each in requests]
 
         async def work(connection: AsyncConnection) -> None:
+            if also is not None:
+                await also(connection)
             for at in range(0, len(wanted), BATCH):
                 part = wanted[at : at + BATCH]
                 await self._writer.send(
@@ -112,13 +121,16 @@ class AssessmentStore:
             await self._writer.do(work)
         return [each.assessment_id for each in wanted]
 
-    async def import_legacy(self, lines: Iterable[str]) -> ImportReport:
+    async def import_legacy(self, lines: Iterable[str], *, release: Release | None = None) -> ImportReport:
         """Take over assessments that an older event system exported as JSON Lines, in batches, each a transaction.
 
         Every status is taken over: what had ended with its result or error, what had not as pending, with its message to the
         pipeline. Imported again, a line changes nothing. A line that cannot be taken over is in the report, with its reason.
+
+        While the older system runs, `release` makes it give up what has not ended, one by one, before that is taken over;
+        without it, it must have stopped, or both would do the same. An import that was killed is begun again.
         """
-        return await import_legacy(self._writer, lines)
+        return await import_legacy(self._writer, lines, release)
 
     # -- one attempt ----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from autocoder import (
 )
 from autocoder_components.assessments.lifecycle import output
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
+from autocoder_components.assessments.lifecycle.importing import lines_of
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
@@ -367,14 +368,15 @@ def compare(first: str, second: str, **options: Any) -> int:
 
 
 @assessments.command("import")
-@click.argument("file", type=click.File("r", encoding="utf-8"), metavar="FILE")
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"), metavar="FILE")
 @_store_options
 def import_file(file: TextIO, **options: Any) -> int:
     """Take over assessments that an older system exported: JSON Lines from FILE, or - for stdin.
 
-    Import it again after a crash: what is there already is left alone. Exits with 1 where lines were refused.
+    What had not ended waits here and is done again: the older system must have stopped. Import it again after a crash: what
+    is there already is left alone. Exits with 1 where lines were refused.
     """
-    report = _on_store(options, lambda store: store.import_legacy(file))
+    report = _on_store(options, lambda store: store.import_legacy(lines_of(file)))
     if _as_json():
         give_json(output.data_of(report))
     else:

@@ -32,6 +32,7 @@ from autocoder_components.assessments.lifecycle.reading import AuditFilters, Fil
 from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.reports.text import moment, plural
+from autocoder_components.assessments.web.command import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -70,6 +71,9 @@ def assessments() -> None:
     `create` sends a request to the service, which `autocoder run assessments` is; the other commands work whether it runs
     or not. Everything happens in the settings' database.
     """
+
+
+assessments.add_command(serve)
 
 
 def _store_options(command: F) -> F:

@@ -165,10 +165,11 @@ class Inlet:
             self._swept = anyio.current_time()
             # What is committed while the query runs leaves `_open`, and may still stand in the answer.
             known = set(self._open)
-            most = self._most + len(known)
-            behind = await self._store.waiting(self.component, self.port, 0, most, moments=self._traced)
-            late = [row for row in behind if row[0] not in known and row[0] <= self._cursor]
-            return [*late, *rows]
+            place, most = (self.component, self.port), self._most + len(known)
+            late = [seq for seq in await self._store.waiting_seqs(*place, self._cursor, most) if seq not in known]
+            if late:
+                among = late[: self._most]
+                rows = [*await self._store.waiting(*place, 0, self._most, moments=self._traced, among=among), *rows]
         return rows
 
     def _put(self, rows: list[WaitingRow]) -> None:

@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from autocoder.database import Database
 from autocoder.store.epoch import RUNTIME_STATE
 from autocoder.store.patience import patient
-from autocoder.store.tables import IS_OPEN, checkpoints, component_state, port_messages
+from autocoder.store.tables import IS_ON_CHANNEL, IS_OPEN, checkpoints, component_state, port_messages
 from autocoder.tracing import row_key
 
 CHUNK: Final = 500
+PART: Final = 20_000
+"""So many rows one statement deletes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,27 @@ class Store:
         return found
 
     @patient
+    async def waiting_seqs(self, component: str, port: str, upto: int, limit: int) -> list[int]:
+        """The seqs of what waits on a durable channel up to one of them, in order: no payload is read."""
+        table = port_messages.c
+        mine = (table.pipeline == self.pipeline, table.target_component == component, table.port_name == port)
+        query = sa.select(table.seq).where(*mine, IS_ON_CHANNEL, table.seq <= upto).order_by(table.seq).limit(limit)
+        async with self.database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    @patient
     async def waiting(
-        self, component: str, port: str, after: int, limit: int, *, moments: bool = False
+        self,
+        component: str,
+        port: str,
+        after: int,
+        limit: int,
+        *,
+        moments: bool = False,
+        among: Sequence[int] | None = None,
     ) -> list[WaitingRow]:
         """The next messages of a durable channel behind `after`, in order: their seqs, their encoded payloads, and with
-        `moments` when they were written."""
+        `moments` when they were written. With `among` those of these seqs."""
         table = port_messages.c
         query = (
             sa.select(table.seq, table.message_data, table.created_at if moments else sa.null())
@@ -108,6 +126,7 @@ class Store:
                 table.status == "pending",
                 ~table.parked,
                 table.seq > after,
+                sa.true() if among is None else table.seq.in_(among),
             )
             .order_by(table.seq)
             .limit(limit)
@@ -166,13 +185,38 @@ class Store:
 
         State goes with the positions: totals of messages that are read again would count them twice.
         """
-        mine = (
-            sa.delete(checkpoints).where(checkpoints.c.pipeline == self.pipeline, checkpoints.c.checkpoint_name == ""),
-            sa.delete(component_state).where(component_state.c.pipeline == self.pipeline),
-            sa.delete(port_messages).where(
-                port_messages.c.pipeline == self.pipeline,
-                port_messages.c.status.in_(["pending", "processing", "failed"]),
-            ),
+        table = component_state.c
+        await connection.execute(
+            sa.delete(checkpoints).where(checkpoints.c.pipeline == self.pipeline, checkpoints.c.checkpoint_name == "")
         )
-        for statement in mine:
-            await connection.execute(statement)
+        state = (table.component_name, table.state_name, table.state_key)
+        await _delete(connection, state, table.pipeline == self.pipeline)
+        messages = port_messages.c
+        mine = messages.pipeline == self.pipeline
+        # Each by the index that holds just these rows, in its order: how many are completed makes no difference.
+        channels = (messages.target_component, messages.port_name, messages.seq)
+        await _delete(connection, channels, mine & IS_ON_CHANNEL)
+        await _delete(connection, (messages.seq,), mine & IS_OPEN)
+
+
+async def _delete(connection: AsyncConnection, keys: Sequence[sa.Column[Any]], chosen: sa.ColumnElement[bool]) -> None:
+    """Delete rows in parts, in the order of an index that begins with what is `chosen` and then has `keys`.
+
+    So no statement takes long, whatever their number; each part begins behind the last one, for to look again through
+    what this transaction has deleted would cost more with every part.
+    """
+    place, rest = sa.tuple_(*keys), chosen
+    while True:
+        last = (
+            await connection.execute(sa.select(*keys).where(rest).order_by(*keys).offset(PART - 1).limit(1))
+        ).one_or_none()
+        upto = (
+            None
+            if last is None
+            else sa.tuple_(*(sa.literal(value, key.type) for value, key in zip(last, keys, strict=True)))
+        )
+        part = rest if upto is None else rest & (place <= upto)
+        await connection.execute(sa.delete(keys[0].table).where(part))
+        if upto is None:
+            return
+        rest = chosen & (place > upto)

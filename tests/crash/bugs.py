@@ -275,10 +275,10 @@ def retried_not_settled() -> None:
 def completed_given_again() -> None:
     """A run takes messages that are completed."""
 
-    async def waiting(self: Store, component: str, port: str, after: int, limit: int) -> list[Any]:
+    async def waiting(self: Store, component: str, port: str, after: int, limit: int, **_: Any) -> list[Any]:
         table = port_messages.c
         mine = sa.and_(table.pipeline == self.pipeline, table.target_component == component, table.port_name == port)
-        query = sa.select(table.seq, table.message_data).where(mine, ~table.parked, table.seq > after)
+        query = sa.select(table.seq, table.message_data, table.created_at).where(mine, ~table.parked, table.seq > after)
         async with self.database.reading() as connection:
             return list((await connection.execute(query.order_by(table.seq).limit(limit))).all())
 

@@ -80,6 +80,18 @@ async def test_no_run_reads_through_the_messages(tmp_path: Path) -> None:
     assert scans(file, statements) == []
 
 
+async def test_nor_does_a_start_that_forgets(tmp_path: Path) -> None:
+    file = tmp_path / "x.db"
+    url = f"sqlite:///{file}"
+    await pipeline().run_async(database=url)
+    with asked() as statements:
+        await pipeline().run_async(database=url, restart=True)
+    assert (
+        sum(each.sql.startswith("DELETE FROM port_messages") for each in statements) >= 2
+    )  # and one of the clean-up at the end
+    assert scans(file, statements) == []
+
+
 async def test_neither_does_a_rename_that_was_done_nor_a_refusal(tmp_path: Path) -> None:
     file = tmp_path / "x.db"
     url = f"sqlite:///{file}"

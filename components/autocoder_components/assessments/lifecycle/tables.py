@@ -17,8 +17,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from autocoder import Instant, JsonText
 from autocoder_components.assessments.lifecycle.states import TERMINAL, TRANSITIONS, Action, State
 
-REVISION: Final = "assessments_0001"
+REVISION: Final = "assessments_0002"
 """The newest revision of the pack's branch of migrations, which this definition equals."""
+HOMES: Final = ("store", "legacy")
 METRICS: Final = ("queue_time", "processing_time", "error_count", "retry_count")
 LONGEST_ID: Final = 255
 LONGEST_TIMEOUT: Final = 86_400
@@ -162,6 +163,25 @@ assessment_metrics = Table(
     Index("ix_assessment_metrics_assessment", "assessment_id"),
     Index("ix_assessment_metrics_type", "metric_type", "timestamp"),
     sqlite_autoincrement=True,
+)
+
+
+# Who does an assessment while an older event system is moved from: the first decision for an id is the one that holds, in
+# every process. No foreign key: what the older system does has no row here.
+assessment_routes = Table(
+    "assessment_routes",
+    metadata,
+    Column("assessment_id", sa.Text, primary_key=True),
+    Column("home", sa.Text, nullable=False),
+    Column("compared", sa.Boolean, nullable=False, server_default=sa.false()),
+    Column("decided_at", Instant, nullable=False),
+    Column("decision", JsonText),
+    Column("comparison", JsonText),
+    CheckConstraint(f"length(assessment_id) BETWEEN 1 AND {LONGEST_ID}", name="assessment_id"),
+    CheckConstraint(f"home IN ({_listed(HOMES)})", name="home"),
+    CheckConstraint("comparison IS NULL OR compared", name="comparison"),
+    *_json("decision", "comparison"),
+    Index("ix_assessment_routes_decided", "decided_at"),
 )
 
 

@@ -81,6 +81,7 @@ class _Pipes:
     """The standard streams of a program: a message a line."""
 
     def __init__(self, running: Started, limits: Limits, trace: Trace) -> None:
+        self._running = running
         self._process = running.process
         self._limits = limits
         self._trace = trace
@@ -135,8 +136,8 @@ class _Pipes:
     async def _ended(self) -> ProbeError:
         """The fault of a server whose streams have closed, with its exit code where it has ended."""
         with anyio.move_on_after(self._limits.grace):
-            await self._process.wait()
-        code = self._process.returncode
+            await self._running.wait()
+        code = self._running.returncode
         how = "closes its output" if code is None else f"ends with exit code {code}"
         if code is not None and code < 0:
             how = f"is ended by signal {-code}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -17,7 +18,7 @@ from autocoder.component import Component, Merger, Transformer
 from autocoder.config_model import payload_type_bindings
 from autocoder.contract import OUT
 from autocoder.database import Database
-from autocoder.database_faults import database_said
+from autocoder.database_faults import database_said, is_store_fault
 from autocoder.errors import PipelineError
 from autocoder.graph import Edge, Graph, Node
 from autocoder.handler import is_overridden
@@ -41,7 +42,7 @@ from autocoder.runtime.worker import Worker
 from autocoder.state import cells_of
 from autocoder.store.columns import now
 from autocoder.store.committing import Committer, SinkRefused
-from autocoder.store.epoch import EpochCommit
+from autocoder.store.epoch import EpochCommit, SinkRows
 from autocoder.store.failpoints import reached
 from autocoder.store.ownership import Ownership
 from autocoder.store.patience import patiently
@@ -76,14 +77,23 @@ class Unkept:
         """There is nothing to restore."""
 
     async def commit(self, epoch: Epoch) -> None:
-        if self._database is None or not epoch.done.sinks:
-            return
-        async with self._database.transaction() as connection:
-            for rows in epoch.done.sinks:
+        """Write the rows of sinks; where the database is in trouble, wait and write them again.
+
+        Not so where the answer to COMMIT was lost: no epoch is kept here that would say whether they are there.
+        """
+        if self._database is not None and epoch.done.sinks:
+            database, sinks = self._database, epoch.done.sinks
+            await patiently(database, "commit", lambda: self._write(database, sinks), attempts=sys.maxsize)
+
+    async def _write(self, database: Database, sinks: Sequence[SinkRows]) -> None:
+        async with database.transaction() as connection:
+            for rows in sinks:
                 try:
                     for statement in rows.statements:
                         await connection.execute(statement.statement, list(statement.rows) or None)
                 except Exception as error:
+                    if is_store_fault(error):
+                        raise
                     raise PipelineError(self._graph.name, rows.component, "write", database_said(error)) from error
 
     def published(self, parts: Parts, epoch: Epoch) -> None:

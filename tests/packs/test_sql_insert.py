@@ -22,6 +22,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from autocoder import Pipeline, PipelineError, UnreachableError
+from autocoder.database import in_use, open_database
+from tests.store.fresh import fresh_postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +67,9 @@ async def execute(engine: AsyncEngine, statement: str) -> None:
 
 async def write(engine: AsyncEngine, insert: Insert, *batches: list[Any]) -> None:
     """What the committer does: one transaction for the statements of each batch."""
-    await insert.open()
+    async with open_database(engine.url.render_as_string(hide_password=False)) as database:
+        with in_use(database):
+            await insert.open()
     for batch in batches:
         async with engine.begin() as connection:
             for each in insert.statements(batch):
@@ -281,7 +285,6 @@ async def test_what_the_database_refuses_is_said_without_the_values(url: str, en
 
     assert "table 't' of" in await refused("t", {"id": 1, "word": "hunter2"})
     assert "wrod" in await refused("t", {"id": 1, "wrod": "hunter2"})
-    assert "nowhere" in await refused("nowhere", {"id": 1, "word": "hunter2"})
     assert "unique" in (await refused("t", {"id": 77, "word": "a"}, {"id": 77, "word": "b"})).lower()
     if engine.dialect.name == "postgresql":
         assert "query argument $1" in await refused("t", {"id": "hunter2", "word": "x"})
@@ -338,8 +341,33 @@ components:
   orders: {use: flow.Generate, with: {count: 5, value: "{'id': i}"}}
   table: {use: sql.Insert, from: orders, with: {table: nowhere, key: id}}
 """
-    with pytest.raises(PipelineError, match=r"component 'table'.*no such table: nowhere"):
-        await Pipeline.from_yaml(text).run_async(database=sqlite_url)
+    pipeline = Pipeline.from_yaml(text)
+    with pytest.raises(
+        PipelineError,
+        match=r"pipeline 'p', component 'table': open failed: .*the database sqlite:.* has no table 'nowhere'; "
+        r"make it, or set create_table: true",
+    ):
+        await pipeline.run_async(database=sqlite_url)
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:  # nothing was read for it
+        assert connection.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
+        connection.execute("CREATE TABLE plain (id INTEGER)")
+        connection.execute("CREATE VIEW nowhere AS SELECT * FROM plain")
+        connection.execute("CREATE TRIGGER t INSTEAD OF INSERT ON nowhere BEGIN INSERT INTO plain VALUES (new.id); END")
+        connection.commit()
+        await Pipeline.from_yaml(text.replace(", key: id", "")).run_async(database=sqlite_url)
+        assert connection.execute("SELECT count(*) FROM plain").fetchone() == (5,)
+    connection.close()
+
+
+async def test_a_missing_table_is_found_without_showing_the_password(postgres_url: str) -> None:
+    async with fresh_postgres(postgres_url) as made:
+        url = f"{made}{'&' if '?' in made else '?'}password=hunter2"
+        for schema in ("", "nowhere."):
+            text = TO_ANOTHER.replace("things", f"{schema}things")
+            for database, with_url in ((None, text), (url, text.replace('database: "${URL}", ', ""))):
+                with pytest.raises(PipelineError, match=rf"has no table '{schema}things'; make it") as caught:
+                    await Pipeline.from_yaml(with_url, environ={"URL": url}).run_async(database=database)
+                assert "hunter2" not in str(caught.value)
 
 
 TO_ANOTHER = """
@@ -358,7 +386,7 @@ async def test_an_error_of_a_pipeline_names_the_file_of_the_database(tmp_path: P
 
 
 async def test_a_table_that_is_not_there_is_named_with_the_cure(url: str) -> None:
-    with pytest.raises(PipelineError, match=r"'things'.* of .*; make it, or set create_table: true") as caught:
+    with pytest.raises(PipelineError, match=r"has no table 'things'; make it, or set create_table: true") as caught:
         await Pipeline.from_yaml(TO_ANOTHER, environ={"URL": url}).run_async()
     assert shown(SecretStr(url)) in str(caught.value)
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateTable
 
-from autocoder import Sink, Statement
+from autocoder import Sink, Statement, patiently, pipeline_database
 from autocoder_components.sql.columns import AsItIs, ColumnKind, kinds_of, row_of
 from autocoder_components.sql.engine import DatabaseError, DatabaseUrl, connect, said, shown
 from autocoder_components.sql.upsert import Upsert
@@ -93,10 +93,38 @@ class Insert(Sink[Any]):
         return self.key is not None
 
     async def open(self) -> None:
+        """Reach another database, and find the table there; raises UnreachableError, DatabaseError where it is missing."""
         self._kinds = None
         self._pending = []
         if self.database is not None:
             self._engine = await connect(self.database)
+        if self.create_table or await self._has_table():
+            return
+        await self.close()
+        raise DatabaseError(
+            f"the database {self._where} has no table {self.table!r}; make it, or set create_table: true"
+        )
+
+    async def _has_table(self) -> bool:
+        """Whether the table (or a view) is there: without it no message could be written, and none should be read."""
+        schema, name = split_name(self.table)
+
+        async def look() -> bool:
+            reading = pipeline_database().reading() if self._engine is None else self._engine.connect()
+            async with reading as connection:
+                return await connection.run_sync(lambda each: sa.inspect(each).has_table(name, schema=schema))
+
+        if self._engine is None:
+            return await patiently(pipeline_database(), "read", look)
+        try:
+            return await look()
+        except (SQLAlchemyError, OSError) as error:
+            await self.close()
+            raise DatabaseError(f"table {self.table!r} of {self._where}: {said(error)}") from None
+
+    @property
+    def _where(self) -> str:
+        return pipeline_database().url if self.database is None else shown(self.database)
 
     async def close(self) -> None:
         if self._engine is not None:
@@ -133,7 +161,7 @@ class Insert(Sink[Any]):
         except SQLAlchemyError as error:
             what = said(error)
             cure = "; make it, or set create_table: true" if _MISSING.search(what) and not self.create_table else ""
-            raise DatabaseError(f"table {self.table!r} of {shown(self.database)}: {what}{cure}") from None
+            raise DatabaseError(f"table {self.table!r} of {self._where}: {what}{cure}") from None
         self._pending = []
 
     def _row(self, payload: Any) -> Row:

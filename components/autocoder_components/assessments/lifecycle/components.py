@@ -21,7 +21,7 @@ from autocoder_components.assessments.lifecycle.requests import spec_of
 from autocoder_components.assessments.lifecycle.states import Actor, Policy
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_states
-from autocoder_components.assessments.lifecycle.wanted import unwanted
+from autocoder_components.assessments.lifecycle.wanted import all_unwanted
 from autocoder_components.assessments.model import Assessment, Request
 from autocoder_components.assessments.reports.json_report import json_document
 from autocoder_components.assessments.requests import clock
@@ -162,8 +162,8 @@ class StillWanted(Transformer[Request, Request]):
     ```
     """
 
-    async def process(self, request: Request, /) -> Request | None:
-        return request if await unwanted(request) is None else None
+    async def process_batch(self, requests: Sequence[Request], /) -> Sequence[Request]:
+        return [each for each, why in zip(requests, await all_unwanted(requests), strict=True) if why is None]
 
 
 class RecordClaims(Sink[Request]):

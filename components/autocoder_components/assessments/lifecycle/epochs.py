@@ -24,10 +24,10 @@ from autocoder_components.assessments.lifecycle.tables import (
 )
 
 _states: Final = assessment_states.c
-_OF_ATTEMPT: Final = sa.and_(
-    _states.assessment_id == sa.bindparam("of_id", type_=sa.Text()),
-    _states.retry_count == sa.bindparam("of_attempt", type_=sa.Integer()),
-)
+_THIS: Final = _states.assessment_id == sa.bindparam("of_id", type_=sa.Text())
+_COUNTED: Final = _states.retry_count == sa.bindparam("of_attempt", type_=sa.Integer())
+_WAITS: Final = sa.and_(_THIS, _COUNTED, _states.state == sa.literal_column("'pending'"))
+_WORKED_ON: Final = sa.and_(_COUNTED, _states.state == sa.literal_column("'processing'"))
 _ACTOR: Final = sa.bindparam("actor", type_=sa.Text())
 _MOMENT: Final = sa.bindparam("moment", type_=Instant())
 _TRAIL: Final = (
@@ -47,40 +47,22 @@ Rows = Sequence[Mapping[str, Any]]
 
 def claims(rows: Rows, *, postgres: bool) -> Iterator[Statement]:
     """Pending to processing. Each row has `of_id`, `of_attempt`, `moment`, `deadline` and `actor`."""
-    waits = sa.and_(_OF_ATTEMPT, _states.state == sa.literal_column("'pending'"))
-    first = sa.and_(waits, _states.retry_count == 0)
     shared = _without(rows, "deadline")
-    yield _lock(rows)
-    yield Statement(_noted(waits, State.PROCESSING, Action.START), shared)
-    yield Statement(_measured(first, "queue_time", _states.created_at), _without(rows, "deadline", "actor"))
-    begun = {"started_at": _MOMENT, "deadline_at": sa.bindparam("deadline", type_=Instant())}
-    yield Statement(_moved(waits, State.PROCESSING, **begun), _without(rows, "actor"))
+    yield from _locked(rows, postgres=postgres)
+    yield Statement(_CLAIM_NOTED, shared)
+    yield Statement(_CLAIM_MEASURED, _without(rows, "deadline", "actor"))
+    yield Statement(_CLAIM_MOVED, _without(rows, "actor"))
     if postgres:
         yield _told(rows)
 
 
 def verdicts(rows: Rows, *, postgres: bool) -> Iterator[Statement]:
     """Processing to completed. Each row has `of_id`, `of_attempt`, `moment`, `actor` and `result`, which is JSON."""
-    worked_on = sa.and_(_OF_ATTEMPT, _states.state == sa.literal_column("'processing'"))
-    late = sa.and_(
-        _states.assessment_id == sa.bindparam("of_id", type_=sa.Text()),
-        sa.or_(
-            _states.state != sa.literal_column("'processing'"),
-            _states.retry_count != sa.bindparam("of_attempt", type_=sa.Integer()),
-        ),
-    )
     shared = _without(rows, "result")
-    yield _lock(rows)
-    yield Statement(_noted(late, None, Action.LATE_RESULT, "a verdict of an attempt that does not count"), shared)
-    yield Statement(_noted(worked_on, State.COMPLETED, Action.COMPLETE), shared)
-    yield Statement(_measured(worked_on, "processing_time", _states.started_at), _without(shared, "actor"))
-    ended = {
-        "completed_at": _MOMENT,
-        "result_data": sa.bindparam("result", type_=JsonText()),
-        "progress": 100,
-        "message": None,
-    }
-    yield Statement(_moved(worked_on, State.COMPLETED, **ended), _without(rows, "actor"))
+    yield from _locked(rows, postgres=postgres)
+    yield Statement(_VERDICT_NOTED, shared)
+    yield Statement(_VERDICT_MEASURED, _without(shared, "actor"))
+    yield Statement(_VERDICT_MOVED, _without(rows, "actor"))
     if postgres:
         yield _told(rows)
 
@@ -93,9 +75,11 @@ def _ids(rows: Rows) -> list[str]:
     return sorted({row["of_id"] for row in rows})
 
 
-def _lock(rows: Rows) -> Statement:
-    chosen = sa.select(_states.id).where(_states.assessment_id.in_(_ids(rows)))
-    return Statement(chosen.order_by(_states.assessment_id).with_for_update())
+def _locked(rows: Rows, *, postgres: bool) -> Iterator[Statement]:
+    """Hold the rows until the commit; on SQLite nobody else writes meanwhile."""
+    if postgres:
+        chosen = sa.select(_states.id).where(_states.assessment_id.in_(_ids(rows)))
+        yield Statement(chosen.order_by(_states.assessment_id).with_for_update())
 
 
 def _told(rows: Rows) -> Statement:
@@ -103,20 +87,30 @@ def _told(rows: Rows) -> Statement:
     return Statement(sa.select(sa.func.pg_notify(CHANNEL, ids)))
 
 
-def _noted(which: sa.ColumnElement[bool], new: State | None, action: Action, reason: str | None = None) -> sa.Insert:
-    """The audit rows of a change, or with `new` None of something that changes nothing."""
-    change = sa.select(
-        _states.assessment_id,
-        _states.state,
-        _states.state if new is None else _text(new),
-        _states.version,
-        _states.version if new is None else _states.version + 1,
-        _ACTOR,
-        _text(action),
-        sa.null() if reason is None else _text(reason),
-        _MOMENT,
-    )
+def _noted(which: sa.ColumnElement[bool], new: State, action: Action) -> sa.Insert:
+    """The audit rows of a change."""
+    change = _entry(_text(new), _states.version + 1, _text(action), sa.null())
     return sa.insert(assessment_state_audit).from_select(_TRAIL, change.where(which))
+
+
+def _judged(counts: sa.ColumnElement[bool]) -> sa.Insert:
+    """The audit rows of verdicts, of those that count and of those that come too late and change nothing."""
+
+    def either(then: Any, otherwise: Any) -> sa.ColumnElement[Any]:
+        return sa.case((counts, then), else_=otherwise)
+
+    change = _entry(
+        either(_text(State.COMPLETED), _states.state),
+        either(_states.version + 1, _states.version),
+        either(_text(Action.COMPLETE), _text(Action.LATE_RESULT)),
+        either(sa.null(), _text("a verdict of an attempt that does not count")),
+    )
+    return sa.insert(assessment_state_audit).from_select(_TRAIL, change.where(_THIS))
+
+
+def _entry(new: Any, version: Any, action: Any, reason: Any) -> sa.Select[Any]:
+    columns = (_states.assessment_id, _states.state, new, _states.version, version, _ACTOR, action, reason, _MOMENT)
+    return sa.select(*columns)
 
 
 def _measured(which: sa.ColumnElement[bool], metric: str, since: sa.ColumnElement[Any]) -> sa.Insert:
@@ -133,3 +127,21 @@ def _moved(which: sa.ColumnElement[bool], new: State, **values: Any) -> sa.Updat
 def _text(value: str) -> sa.ColumnElement[str]:
     """A text of our own in a statement, with a type, which PostgreSQL cannot guess for a parameter."""
     return sa.cast(sa.literal_column(f"'{value}'"), sa.Text())
+
+
+# Made once: to make a statement takes SQLAlchemy longer than to execute it.
+_CLAIM_NOTED: Final = _noted(_WAITS, State.PROCESSING, Action.START)
+_CLAIM_MEASURED: Final = _measured(sa.and_(_WAITS, _states.retry_count == 0), "queue_time", _states.created_at)
+_CLAIM_MOVED: Final = _moved(
+    _WAITS, State.PROCESSING, started_at=_MOMENT, deadline_at=sa.bindparam("deadline", type_=Instant())
+)
+_VERDICT_NOTED: Final = _judged(_WORKED_ON)
+_VERDICT_MEASURED: Final = _measured(sa.and_(_THIS, _WORKED_ON), "processing_time", _states.started_at)
+_VERDICT_MOVED: Final = _moved(
+    sa.and_(_THIS, _WORKED_ON),
+    State.COMPLETED,
+    completed_at=_MOMENT,
+    result_data=sa.bindparam("result", type_=JsonText()),
+    progress=100,
+    message=None,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,25 +22,38 @@ async def unwanted(request: Request) -> str | None:
 
     What does not come from the lifecycle is always wanted. Only within a running pipeline that has a database.
     """
-    if request.attempt is None:
-        return None
-    query = sa.select(_states.state, _states.retry_count, _states.deadline_at).where(
-        _states.assessment_id == request.assessment_id
+    (why,) = await all_unwanted([request])
+    return why
+
+
+async def all_unwanted(requests: Sequence[Request]) -> list[str | None]:
+    """The same for several, in their order, in one look."""
+    ids = sorted({each.assessment_id for each in requests if each.attempt is not None})
+    if not ids:
+        return [None] * len(requests)
+    query = sa.select(_states.assessment_id, _states.state, _states.retry_count, _states.deadline_at).where(
+        _states.assessment_id.in_(ids)
     )
     database = pipeline_database()
 
-    async def found() -> Any:
+    async def found() -> dict[str, Any]:
         async with database.reading() as connection:
-            return (await connection.execute(query)).one_or_none()
+            return {each.assessment_id: each for each in await connection.execute(query)}
 
-    row = await patiently(database, "read assessments", found)
+    rows, moment = await patiently(database, "read assessments", found), datetime.now(UTC)
+    return [_why(each, rows.get(each.assessment_id), moment) for each in requests]
+
+
+def _why(request: Request, row: Any, moment: datetime) -> str | None:
+    if request.attempt is None:
+        return None
     if row is None:
         return "the assessment was deleted"
     if row.state != State.PROCESSING:
         return f"the assessment is {row.state}"
     if row.retry_count != request.attempt:
         return f"attempt {row.retry_count} counts now"
-    if row.deadline_at <= datetime.now(UTC):
+    if row.deadline_at <= moment:
         return "its time is over"
     return None
 

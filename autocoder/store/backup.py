@@ -1,8 +1,9 @@
 """Backups: a copy of an SQLite file, or a portable dump of autocoder's tables from either database.
 
 A dump (`.jsonl.gz`) is one consistent snapshot: a head, for each table its columns, its rows and a seal (count and
-SHA-256 of the lines), and an end, without which it is not whole. It can be restored into either database. It holds
-autocoder's tables only: what sinks wrote into tables of their own is the business of pg_dump, or of the file's copy.
+SHA-256 of the lines), and an end, without which it is not whole. It can be restored into either database. It holds the
+tables that migrations made, autocoder's and those of its packs: what sinks wrote into tables of their own is the business
+of pg_dump, or of the file's copy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +30,10 @@ from autocoder.database import Database
 from autocoder.errors import UnreachableError, UsageError, describe
 from autocoder.store.failpoints import reached
 from autocoder.store.owners import refuse_owned
+from autocoder.store.pack_tables import pack_tables, read_back, written
 from autocoder.store.schema import Schema, SchemaError, create, read_schema, refusal
 from autocoder.store.snapshot import copy, copy_beside
-from autocoder.store.tables import metadata, regions, schema_version
+from autocoder.store.tables import metadata, regions
 
 DUMP_SUFFIX: Final = ".jsonl.gz"
 FORMAT: Final = "autocoder dump 1"
@@ -83,9 +85,9 @@ async def restore(database: Database, source: Path, *, force: bool) -> Path | No
             f"the database {database.url} is not empty; --force puts the backup in the place of what it holds"
         )
     if is_dump(source):
-        await anyio.to_thread.run_sync(check_dump, source)
+        counts = await anyio.to_thread.run_sync(check_dump, source)
         before = await _copy_of(database, schema)
-        await _load(database, source)
+        await _load(database, source, counts.keys())
     else:
         if database.path is None:
             raise UsageError(f"{source} is no dump ({DUMP_SUFFIX}), and PostgreSQL takes no other backup")
@@ -152,9 +154,10 @@ async def _dump(database: Database, target: Path) -> None:
             with gzip.open(raw, "wt", encoding="utf-8", compresslevel=6) as file:
                 file.write(json.dumps(head) + "\n")
                 async with _snapshot(database) as connection:
-                    for table in metadata.sorted_tables:
+                    tables = await _tables(connection)
+                    for table in tables:
                         await _dump_table(connection, table, file)
-                file.write(json.dumps({"end": len(metadata.sorted_tables)}) + "\n")
+                file.write(json.dumps({"end": len(tables)}) + "\n")
             raw.flush()
             os.fsync(raw.fileno())
         partial.replace(target)
@@ -165,6 +168,11 @@ async def _dump(database: Database, target: Path) -> None:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+async def _tables(connection: AsyncConnection) -> list[sa.Table]:
+    """All that a dump holds, those first that others refer to."""
+    return [*metadata.sorted_tables, *await pack_tables(connection)]
 
 
 @asynccontextmanager
@@ -190,15 +198,11 @@ async def _dump_table(connection: AsyncConnection, table: sa.Table, file: IO[str
         sa.select(table).order_by(*table.primary_key), execution_options={"yield_per": BATCH}
     )
     async for row in result:
-        line = json.dumps([_plain(value) for value in row], ensure_ascii=False) + "\n"
+        line = json.dumps(written(table, row), ensure_ascii=False) + "\n"
         digest.update(line.encode())
         number += 1
         file.write(line)
     file.write(json.dumps({"sealed": table.name, "rows": number, "sha256": digest.hexdigest()}) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Any, list[str]]]:
@@ -238,7 +242,8 @@ def check_dump(path: Path) -> dict[str, int]:
     return counts
 
 
-async def _load(database: Database, source: Path) -> None:
+async def _load(database: Database, source: Path, held: Collection[str]) -> None:
+    """Put the rows of a dump in the place of those that its tables, which it `held`, have; other tables stay as they are."""
     lines = _lines(source)
     head = next(lines)[1]
     if (await read_schema(database)).standing() == "empty":
@@ -253,42 +258,37 @@ async def _load(database: Database, source: Path) -> None:
             f"and run `autocoder db upgrade` then"
         )
     async with database.transaction() as connection:
-        for table in reversed(metadata.sorted_tables):
+        tables = {table.name: table for table in await _tables(connection) if table.name in held}
+        for table in reversed(tables.values()):
             await connection.execute(sa.delete(table))
         batch: list[dict[str, Any]] = []
         for name, value, columns in lines:
             if isinstance(value, list):
-                table = metadata.tables[name]
-                batch.append(_row(table, columns, value))
+                batch.append(_row(tables[name], columns, value))
             if batch and (not isinstance(value, list) or len(batch) >= BATCH):
-                await connection.execute(sa.insert(metadata.tables[name]), batch)
+                await connection.execute(sa.insert(tables[name]), batch)
                 batch = []
-        await _move_sequences(database, connection)
+        await _move_sequences(database, connection, tables.values())
         reached("restore.loaded")
 
 
 def _row(table: sa.Table, columns: list[str], values: list[Any]) -> dict[str, Any]:
-    found = dict(zip(columns, values, strict=True))
-    for column in table.columns:
-        if column.type.__class__ is schema_version.c.applied_at.type.__class__ and found.get(column.name) is not None:
-            found[column.name] = datetime.fromisoformat(found[column.name])
-    return found
+    return {name: read_back(table.columns[name], value) for name, value in zip(columns, values, strict=True)}
 
 
-async def _move_sequences(database: Database, connection: AsyncConnection) -> None:
+async def _move_sequences(database: Database, connection: AsyncConnection, tables: Iterable[sa.Table]) -> None:
     """Keys go on behind those that were restored; SQLite sees to that by itself."""
     if database.is_sqlite:
         return
-    for table in metadata.sorted_tables:
-        column = table.autoincrement_column
-        if column is not None and column.name in ("seq", "id"):
-            name, key = table.name, column.name
-            await connection.execute(
-                sa.text(
-                    f"SELECT setval(pg_get_serial_sequence('{name}', '{key}'), "  # noqa: S608  names are our own
-                    f"coalesce((SELECT max({key}) FROM {name}), 1), EXISTS (SELECT 1 FROM {name}))"
-                )
-            )
+    for table in tables:
+        keys = list(table.primary_key)
+        if len(keys) == 1 and isinstance(keys[0].type, sa.Integer):
+            last = sa.select(sa.func.max(keys[0])).scalar_subquery()
+            sequence = sa.func.pg_get_serial_sequence(
+                f'"{table.name}"', keys[0].name
+            )  # NULL, which moves nothing, for none
+            moved = sa.func.setval(sequence, sa.func.coalesce(last, 1), sa.exists(sa.select(keys[0])))
+            await connection.execute(sa.select(moved))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -160,7 +161,7 @@ async def test_a_dump_of_another_schema_is_refused(database: Database, tmp_path:
     await prepare(database)
     dump = tmp_path / "b.jsonl.gz"
     await back_up(database, dump)
-    text = gzip.decompress(dump.read_bytes()).decode().replace('0001"]', '0000"]', 1)
+    text = re.sub(r'\d{4}"\]', '0000"]', gzip.decompress(dump.read_bytes()).decode(), count=1)
     dump.write_bytes(gzip.compress(text.encode()))
     with pytest.raises(SchemaError, match=r"has the schema \w*0000"):
         await restore(database, dump, force=True)

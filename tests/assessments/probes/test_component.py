@@ -206,6 +206,8 @@ def test_every_rule_of_the_probes_is_in_the_catalogue() -> None:
     ("server", "said"),
     [
         ({"type": "ws", "url": "wss://mcp.example.org/"}, "which no probe speaks"),
+        ({"url": "wss://mcp.example.org/"}, "is reached by WebSocket"),
+        ({"type": "websocket", "url": "https://mcp.example.org/"}, "ask for one that speaks Streamable HTTP"),
         ({"type": "http", "url": "ftp://mcp.example.org/"}, "is no URL of http or https"),
         ({"env": {}}, "neither a program nor an address"),
     ],
@@ -232,7 +234,7 @@ async def test_a_probe_that_breaks_is_an_error_that_says_where_but_not_on_what(m
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("sk-never-shown")
 
-    monkeypatch.setattr("autocoder_components.assessments.probes.component.subject_of", broken)
+    monkeypatch.setattr("autocoder_components.assessments.probes.asking.subject_of", broken)
     outcome = await probe({"command": "x"})
     assert outcome.status is Status.ERROR
     assert "the probe broke on this server (RuntimeError at test_component.py:" in (outcome.reason or "")

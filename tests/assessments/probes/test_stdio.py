@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -169,8 +170,6 @@ async def test_a_program_gets_what_its_configuration_says_and_nothing_else(
         stdio(program(listing + LEGACY), env=environment, cwd=str(folder)), variables=["GIVEN"], allow_exec=True
     )
     assert outcome.status is Status.PASS
-    import json
-
     got, where = json.loads(seen.read_text())
     usual = {"AUTOCODER_PROBE", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "PWD", "TMPDIR", "TZ", "USER"}
     assert {name: value for name, value in got.items() if name not in usual} == {
@@ -180,6 +179,19 @@ async def test_a_program_gets_what_its_configuration_says_and_nothing_else(
         "OTHERWISE": "else",
     }
     assert where == str(folder)
+
+
+async def test_pass_on_says_which_variables_of_this_environment_a_program_gets(
+    program: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIVEN", "given")
+    seen = tmp_path / "seen"
+    listing = f"import os, json\nopen({str(seen)!r}, 'w').write(json.dumps(dict(os.environ)))\n"
+    for names, got in (([], {}), (["GIVEN", "UNSET_VARIABLE"], {"GIVEN": "given"})):
+        outcome = await probe(stdio(program(listing + LEGACY)), pass_on=names)
+        assert outcome.status is Status.PASS
+        of_python = {"AUTOCODER_PROBE", "LC_CTYPE"}
+        assert {name: each for name, each in json.loads(seen.read_text()).items() if name not in of_python} == got
 
 
 @pytest.mark.parametrize("value", ["${GIVEN}", "${env:GIVEN}", "${input:key}", "${{ secrets.KEY }}"])

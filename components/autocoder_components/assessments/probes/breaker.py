@@ -1,4 +1,19 @@
-"""A circuit breaker for each host, so that one that is dead does not hold up the probes of all its servers."""
+"""A circuit breaker for each host, so that one that is dead does not hold up the probes of all its servers.
+
+Our own, behind a look at the sources of what there is (November 2026). What a probe needs is: many circuits, bounded and
+forgotten by age; after the pause exactly one try, while the others of the eight that run at once go on to other hosts, or a
+dead host would hold all of them for a timeout again and again; a clock that nobody sets; and a try that was cancelled to
+count as neither success nor failure.
+
+- pybreaker 1.4.1 (BSD, kept, no dependencies): half-open lets every caller through; an exception, a cancellation too, is a
+  failure or, if excluded, a success that closes the circuit; it measures by `datetime.now`; its coroutines are Tornado's.
+- circuitbreaker 2.1.3 (BSD, 2025): the same half-open state and the same two ends of a call; whole seconds.
+- purgatory 3.0.1 (MIT, 2024, asyncio): the same; `time.time`; a repository that keeps every circuit for ever.
+- aiobreaker 1.2.0 (BSD): nothing since 2021.
+
+Around any of them the bound, the one try and the cancellations would still be ours, and of the library only the counting to
+three would be used.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ Nothing here quotes what a server says: its answers may hold secrets, and its wo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from autocoder_components.assessments.model import RuleInfo
 
@@ -48,6 +50,12 @@ class Trace:
         if remark not in self.remarks:
             self.remarks.append(remark)
 
+    def heard(self, tool: Mapping[str, Any]) -> None:
+        """A tool as the server lists it, one after the other. Who wants to know more than their number overrides this."""
+
+    def instructed(self, instructions: str) -> None:
+        """What the server tells the model about itself, where it does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -68,7 +76,14 @@ class ProbeError(Exception):
 
 
 class NotAskedError(Exception):
-    """The server was not asked, and why: what is not allowed here, or needs what only its client has."""
+    """The server was not asked, and why: what is not allowed here, or needs what only its client has.
+
+    `cure` says what would allow it, up to the name of the component whose field that is.
+    """
+
+    def __init__(self, why: str, cure: str | None = None) -> None:
+        super().__init__(why)
+        self.cure = cure
 
 
 class UnavailableError(Exception):

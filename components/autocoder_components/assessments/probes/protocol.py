@@ -133,6 +133,7 @@ class Conversation:
             )
         if not isinstance(capabilities, dict):
             raise ProbeError(NO_MCP, "The server answers the handshake without its capabilities")
+        self._instructions(reply.result)
         self._link.settle(version)
         await self._link.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
         return version, "tools" in capabilities
@@ -149,6 +150,8 @@ class Conversation:
             if not isinstance(tools, list) or not all(map(_is_tool, tools)):
                 raise ProbeError(NO_TOOLS, "The list of tools holds what is no tool")
             count += len(tools)
+            for tool in tools:
+                self._trace.heard(tool)
             cursor = reply.result.get("nextCursor")
             if cursor is None:
                 return count
@@ -168,8 +171,14 @@ class Conversation:
         capabilities = reply.result.get("capabilities")
         if not isinstance(capabilities, dict):
             raise ProbeError(NO_MCP, "The server answers server/discover without its capabilities")
+        self._instructions(reply.result)
         self._link.settle(MODERN)
         return MODERN, "tools" in capabilities
+
+    def _instructions(self, result: Mapping[str, Any]) -> None:
+        said = result.get("instructions")
+        if isinstance(said, str):
+            self._trace.instructed(said)
 
     async def _ask(self, method: str, params: Message) -> Reply:
         self._number += 1

@@ -27,11 +27,9 @@ _NOT_PUBLIC: Final = tuple(
 """What looks public, in some version of Python, and is a cloud's own service, a relay or a network's inside."""
 
 
-_CURE: Final = "allow it in the field hosts of ProbeServer"
-_REFUSED: Final = f"{{}} is not among the hosts that probes may contact here; {_CURE}"
-_INNER: Final = (
-    f"{{}} has a private, local or metadata address, and probes may contact none but those that are named; {_CURE}"
-)
+_CURE: Final = "allow it in the field hosts"
+_REFUSED: Final = "{} is not among the hosts that probes may contact here"
+_INNER: Final = "{} has a private, local or metadata address, and probes may contact none but those that are named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Reach:
         """
         host = host.lower().rstrip(".")
         if not self.networks and not any(fnmatch.fnmatchcase(host, each) for each in self.names):
-            raise NotAskedError(_REFUSED.format(quote(host)))  # not even the resolver is asked for it
+            raise NotAskedError(_REFUSED.format(quote(host)), _CURE)  # not even the resolver is asked for it
         found = await _resolved(host, port)
         allowed = [each for each in found if self.allows(host, ipaddress.ip_address(each.partition("%")[0]))]
         if allowed:
@@ -82,7 +80,7 @@ class Reach:
         # Only what the configuration says is shown: which inner address a name has may be nobody's business.
         first = ipaddress.ip_address(found[0].partition("%")[0])
         inner = not all(map(_is_public, (first, *_inside(first))))
-        raise NotAskedError((_INNER if inner else _REFUSED).format(quote(host)))
+        raise NotAskedError((_INNER if inner else _REFUSED).format(quote(host)), _CURE)
 
 
 async def _resolved(host: str, port: int) -> list[str]:

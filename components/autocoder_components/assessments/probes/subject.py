@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from autocoder_components.assessments.probes.stdio import Program
 from autocoder_components.assessments.rules.base import quote
 
 PASSED_ON: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
-"""The variables of this process that a program may have besides its own: without them hardly one starts."""
+"""The variables of this process that a program has besides its own, unless said otherwise: without them hardly one starts."""
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _FORMS: Final = {
@@ -25,6 +25,7 @@ _FORMS: Final = {
     ENV: rf"\$\{{env:(?P<env>{_NAME})\}}",
     BRACE: rf"\{{env:(?P<brace>{_NAME})\}}",
 }
+_WEB_SOCKET: Final = re.compile(r"wss?://", re.IGNORECASE)
 _FOREIGN: Final = re.compile(r"\$\{\{?[^}]*\}\}?")
 
 
@@ -57,35 +58,44 @@ class Values:
         if groups.get("otherwise") is not None:
             return groups["otherwise"]
         raise NotAskedError(
-            f"the configuration refers to the variable {quote(name)}, which is not set or not given to probes; name it in "
-            "the field variables of ProbeServer"
+            f"the configuration refers to the variable {quote(name)}, which is not set or not given to probes",
+            "name it in the field variables",
         )
 
 
 def subject_of(
-    server: ServerView, own: Mapping[str, str], allowed: frozenset[str], *, programs: bool
+    server: ServerView,
+    own: Mapping[str, str],
+    allowed: frozenset[str],
+    *,
+    programs: bool,
+    passed_on: Sequence[str] = PASSED_ON,
 ) -> Program | Remote:
     """What to probe. `own` is the environment of this process, `allowed` the names that references may be replaced from,
-    `programs` whether programs may be started.
+    `programs` whether programs may be started, `passed_on` the names that a program gets besides its own.
 
     Raises NotAskedError for what no probe may or can ask: a program where none may be started, a server that is switched off,
     says nothing, or needs what is not given.
     """
     if server.disabled:
         raise NotAskedError("the server is switched off in its configuration")
-    values = Values(server, {name: own[name] for name in (*PASSED_ON, *allowed) if name in own})
-    if server.transport == "ws":
-        raise NotAskedError("the server is reached by WebSocket, which no probe speaks")
+    values = Values(server, {name: own[name] for name in (*passed_on, *allowed) if name in own})
+    address = "" if server.url is None else server.url.text or ""
+    if server.transport == "ws" or _WEB_SOCKET.match(address):
+        raise NotAskedError(
+            "the server is reached by WebSocket, which no probe speaks, for no revision of the protocol has it; ask for one "
+            "that speaks Streamable HTTP"
+        )
     if server.url is not None:
-        url = Url.of(values.of(server.url.text or ""))
+        url = Url.of(values.of(address))
         if url is None:
             raise NotAskedError("the address of the server is no URL of http or https")
         return Remote(url, tuple(_texts(server.headers, values)), old=server.transport == "sse")
     if not server.argv:
         raise NotAskedError("the configuration gives neither a program nor an address")
     if not programs:
-        raise NotAskedError("starting programs is not allowed here; allow it with the field allow_exec of ProbeServer")
-    base = {name: own[name] for name in PASSED_ON if name in own}
+        raise NotAskedError("starting programs is not allowed here", "allow it with the field allow_exec")
+    base = {name: own[name] for name in passed_on if name in own}
     folder = None if server.cwd is None or server.cwd.text is None else Path(values.of(server.cwd.text))
     words = tuple(values.of(word.text or "") for word in server.argv)
     return Program(words, {**base, **dict(_texts(server.env, values))}, folder)

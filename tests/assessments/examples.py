@@ -17,7 +17,7 @@ from autocoder_components.assessments.model import (
     Status,
     Target,
 )
-from autocoder_components.assessments.score import score
+from autocoder_components.assessments.score import open_findings, score, waived_findings
 from hypothesis import strategies as st
 
 REQUEST = Request("2026-0001", paths=("clients",))
@@ -107,7 +107,7 @@ def assessment(*outcomes: Outcome, planned: int | None = None, known: frozenset[
     """The assessment that joins `outcomes`; `known` fingerprints are its baseline."""
     whole = planned if planned is not None else len(outcomes)
     joined = tuple(replace(one, planned=whole) for one in outcomes)
-    findings = tuple(one for each in joined for one in each.findings)
+    findings = tuple(open_findings(joined))
     return Assessment(
         REQUEST,
         "2026-11-21T08:00:00.000000Z",
@@ -118,6 +118,7 @@ def assessment(*outcomes: Outcome, planned: int | None = None, known: frozenset[
         score(joined, whole, rule_pack="2026.11"),
         tuple(one.fingerprint for one in findings if known is not None and one.fingerprint not in known),
         None if known is None else "baseline.json",
+        tuple(waived_findings(joined)),
     )
 
 

@@ -21,14 +21,24 @@ from autocoder_components.assessments import (
     PlanChecks,
     PrintReport,
     ProbeServer,
+    RenderReport,
     Requests,
+    RouteReports,
     ScoreFindings,
     ValidateConfig,
     WriteReports,
 )
 from autocoder_components.assessments.baseline import write_baseline
 from autocoder_components.assessments.checking import SaltError
-from autocoder_components.assessments.model import Assessment, Check, CheckKind, Request, Status
+from autocoder_components.assessments.model import (
+    Assessment,
+    Check,
+    CheckKind,
+    ReportFormat,
+    ReportOrder,
+    Request,
+    Status,
+)
 from autocoder_components.assessments.reports.publish import PublishError
 from autocoder_components.assessments.requests import RequestSpec
 
@@ -272,20 +282,26 @@ class TestScoreFindings:
 
 
 class TestWriteReports:
-    async def written(self, assessments: Sequence[Assessment], **fields: Any) -> WriteReports:
-        sink = WriteReports(**fields)
+    async def written(self, assessments: Sequence[Assessment], formats: Sequence[str], **fields: Any) -> WriteReports:
+        sink, route, render = (
+            WriteReports(**fields),
+            RouteReports(formats=list(map(ReportFormat, formats))),
+            RenderReport(),
+        )
         await sink.open()
-        await sink.write(assessments)
+        emitted = [each.payload for one in assessments for each in route.process(one)]
+        reports = [render.process(each) for each in emitted if isinstance(each, ReportOrder)]
+        if reports:
+            await sink.write(reports)
         return sink
 
     def test_each_format_in_its_file(self, machine: Path) -> None:
-        sink = anyio.run(lambda: self.written([example()], formats=["html", "json", "sarif", "json"]))
-        assert sorted(each.name for each in (machine / "reports").iterdir()) == [
-            "report.html",
-            "report.json",
-            "report.sarif",
-        ]
-        assert [str(each) for each in sink.written] == [f"reports/report.{kind}" for kind in ("html", "json", "sarif")]
+        sink = anyio.run(lambda: self.written([example()], formats=[*ReportFormat, "json"]))
+        written = ["html", "json", "sarif", "oscal.json", "legacy.json"]
+        assert sorted(each.name for each in (machine / "reports").iterdir()) == sorted(
+            f"report.{each}" for each in written
+        )
+        assert [str(each) for each in sink.written] == [f"reports/report.{each}" for each in written]
         assert json.loads((machine / "reports" / "report.json").read_text())["score"]["value"] == 30
 
     @pytest.mark.parametrize("text", ["a/b", "../x", "${HOME}", "a b", "naïve", "x" * 255, "a:b", "~", ".."])
@@ -313,16 +329,14 @@ class TestWriteReports:
         (machine / "reports" / "report.json").mkdir(parents=True)
         write(machine / ".mcp.json", servers(a=SOUND))
         shipped = yaml.safe_load(SHIPPED.read_text())
-        shipped["components"]["reports"] = {
-            **{"use": "assessments.WriteReports", "from": "score"},
-            "with": {"formats": ["json"]},
-        }
+        shipped["components"]["reports"]["with"] = {"folder": "reports"}
+        shipped["components"]["route"]["with"] = {"formats": ["json"]}
         with pytest.raises(PipelineError, match="it is a folder; name a file in it"):
             Pipeline.from_yaml(yaml.safe_dump(shipped)).run(database=f"sqlite:///{machine / 'it.db'}")
 
 
 class TestPrintReport:
-    @pytest.mark.parametrize("form", ["json", "sarif"])
+    @pytest.mark.parametrize("form", ["json", "sarif", "oscal", "legacy"])
     def test_a_document_and_nothing_else(self, form: str, capfd: pytest.CaptureFixture[str]) -> None:
         sink = PrintReport(format=form)
         anyio.run(sink.open)

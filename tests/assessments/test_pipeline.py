@@ -74,7 +74,7 @@ class TestShipped:
                 ("one", 80, 1)
             ]
 
-    @pytest.mark.parametrize("option", ["checkCompliance", "deepScan"])
+    @pytest.mark.parametrize("option", ["deepScan"])
     def test_an_option_that_does_not_exist_yet_is_refused_before_anything_runs(
         self, machine: Path, option: str
     ) -> None:
@@ -100,7 +100,7 @@ class TestShipped:
         run(
             machine,
             {"paths": ["."], "serverFilter": ["nobody*"]},
-            reports={"with": {"formats": ["json", "html", "sarif"]}},
+            route={"with": {"formats": ["json", "html", "sarif"]}},
         )
         said = "no server's name matches the filter 'nobody*'"
         assert said in " ".join(capfd.readouterr().out.split())
@@ -110,7 +110,7 @@ class TestShipped:
 
     def test_a_path_that_leads_nowhere_is_an_error_and_the_others_are_assessed(self, machine: Path) -> None:
         write(machine / ".mcp.json", servers(a=ROOTED))
-        run(machine, {"paths": ["nowhere.json", ".mcp.json"]}, reports=JSON_REPORT, show=SILENT)
+        run(machine, {"paths": ["nowhere.json", ".mcp.json"]}, route=JSON_REPORT, show=SILENT)
         assert [each["rule"] for each in report(machine)["findings"]] == ["AC-511"]
         errors = [each for each in report(machine)["outcomes"] if each["status"] == "error"]
         assert {(each["file"], each["reason"]) for each in errors} == {
@@ -119,7 +119,7 @@ class TestShipped:
 
     def test_a_candidate_is_assessed_like_a_file_and_its_text_kept_nowhere(self, machine: Path) -> None:
         candidate = {"text": json.dumps(servers(a=SECRET)), "name": "offer.json"}
-        run(machine, {"candidates": [candidate]}, reports={"with": {"formats": ["json", "html", "sarif"]}}, show=SILENT)
+        run(machine, {"candidates": [candidate]}, route={"with": {"formats": ["json", "html", "sarif"]}}, show=SILENT)
         assert "AC-301" in {each["rule"] for each in report(machine)["findings"]}
         for path in machine.rglob("*"):
             assert not path.is_file() or b"8f3kQ0zP2mXv7LwTqN4c" not in path.read_bytes(), path
@@ -133,13 +133,13 @@ class TestDetails:
     def test_without_them_there_is_no_evidence_anywhere(self, machine: Path, capfd: pytest.CaptureFixture[str]) -> None:
         write(machine / ".mcp.json", servers(a=SECRET, b=UNPINNED))
         formats = {"with": {"formats": ["json", "html", "sarif"]}}
-        run(machine, {"paths": ["."]}, reports=formats, show={"with": {"format": "json"}})
+        run(machine, {"paths": ["."]}, route=formats, show={"with": {"format": "json"}})
         evidence = {each["evidence"] for each in report(machine)["findings"]} - {None}
         assert evidence
         capfd.readouterr()
         for path in [machine / "it.db", *(machine / "assessment").iterdir()]:
             path.unlink()
-        run(machine, {"paths": ["."], "includeDetails": False}, reports=formats, show={"with": {"format": "json"}})
+        run(machine, {"paths": ["."], "includeDetails": False}, route=formats, show={"with": {"format": "json"}})
         produced = self.everything(machine, capfd.readouterr().out)
         assert {each["rule"] for each in report(machine)["findings"]} >= {"AC-301", "AC-401"}
         assert [each for each in evidence if each in produced] == []
@@ -153,7 +153,8 @@ class TestEnvironments:
               requests: {with: {now: "2026-11-21T08:00:00Z"}}
               security: {with: {inventory: [nobody]}}
               score: {with: {now: "2026-11-21T08:00:01Z"}}
-              reports: {with: {folder: elsewhere, formats: [json]}}
+              reports: {with: {folder: elsewhere}}
+              route: {with: {formats: [json]}}
               show: {with: {format: none}}
     """
 
@@ -185,7 +186,7 @@ class TestEnvironments:
         write(
             machine / "config" / "two.yaml",
             f"pipelines: {{assess: {{components: {{requests: {{with: {{requests: {requests}}}}}, "
-            'reports: {with: {name: "{id}", formats: [json]}}}}}',
+            'reports: {with: {name: "{id}"}}, route: {with: {formats: [json]}}}}}',
         )
         answer = assess("--env", "two", "--fail-on", "high")
         assert answer.code == 1

@@ -45,13 +45,19 @@ def test_an_empty_request_asks_for_everything_that_can_be_done_on_this_machine()
         ("includeDetails", False, "include_details", False),
         ("validateConfig", False, "validate_config", False),
         ("checkSecurity", False, "check_security", False),
+        ("checkCompliance", True, "check_compliance", True),
+        ("generateReport", ["oscal", "html", "oscal"], "generate_report", ("oscal", "html")),
+        ("generateReport", "html", "generate_report", ("html",)),
+        ("generateReport", True, "generate_report", True),
+        ("generateReport", "no", "generate_report", False),
+        ("saveResults", False, "save_results", False),
     ],
 )
 def test_the_names_of_the_older_services_are_understood(older: str, value: object, field: str, held: object) -> None:
     assert getattr(RequestSpec.model_validate({older: value}).request(NOW), field) == held
 
 
-@pytest.mark.parametrize("option", ["checkCompliance", "deepScan"])
+@pytest.mark.parametrize("option", ["deepScan"])
 def test_a_check_that_does_not_exist_yet_is_refused_by_name_in_either_spelling(option: str) -> None:
     snake = "".join(f"_{each.lower()}" if each.isupper() else each for each in option)
     for name in (option, snake):
@@ -59,16 +65,33 @@ def test_a_check_that_does_not_exist_yet_is_refused_by_name_in_either_spelling(o
         RequestSpec.model_validate({name: False})
 
 
-@pytest.mark.parametrize("option", ["generateReport", "saveResults", "generate_report", "save_results"])
-@pytest.mark.parametrize("value", [True, False, 5])
-def test_an_option_that_no_component_honours_is_refused_whatever_it_says(option: str, value: object) -> None:
-    assert "is not available yet" in refused(**{option: value})
+@pytest.mark.parametrize("value", [5, "pdf", ["pdf"], ["html", 3], {"format": "html"}, [["html"]]])
+def test_a_report_is_a_form_that_there_is_or_a_truth(value: object) -> None:
+    assert refused(generateReport=value) == (
+        "Value error, must be true, false, or formats out of html, json, sarif, oscal, legacy"
+    )
 
 
-def test_a_type_that_does_not_exist_yet_is_refused_by_name() -> None:
-    said = refused(type="compliance")
-    assert "'compliance' is not available yet" in said
-    assert "write security or health" in said
+@pytest.mark.parametrize(
+    ("written", "controls"),
+    [
+        ({}, False),
+        ({"type": "compliance"}, True),
+        ({"type": "compliance", "checkCompliance": False}, False),
+        ({"check_compliance": True}, True),
+        ({"type": "health", "check_compliance": True}, True),
+        ({"generateReport": "oscal"}, True),
+        ({"generateReport": ["html", "sarif"]}, False),
+    ],
+)
+def test_controls_are_judged_for_compliance_and_where_a_report_shows_them(
+    written: dict[str, Any], controls: bool
+) -> None:
+    assert RequestSpec.model_validate(written).request(NOW).check_compliance is controls
+
+
+def test_a_report_on_controls_without_controls_is_refused() -> None:
+    assert "generateReport: oscal shows controls" in refused(generateReport="oscal", checkCompliance=False)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +103,8 @@ def test_a_type_that_does_not_exist_yet_is_refused_by_name() -> None:
         ({"check_server_status": True, "validate_config": False, "check_security": False}, False, False, True),
         ({"type": "health", "check_server_status": False}, True, False, False),
         ({"type": "health", "checkSecurity": True}, True, True, True),
+        ({"type": "compliance"}, True, True, True),
+        ({"type": "compliance", "check_server_status": False}, True, True, False),
     ],
 )
 def test_the_type_decides_what_is_checked_and_the_options_change_it(
@@ -157,11 +182,11 @@ components:
     use: assessments.Requests
     with:
       requests:
-        - {paths: ["."], checkServerStatus: 7, deepScan: yes, check_compliance: true}
-        - type: compliance
+        - {paths: ["."], checkServerStatus: 7, deepScan: yes, check_compliance: perhaps}
+        - type: compliant
           timeout: 0
           generateReport: {format: sk-never-shown}
-          save_results: false
+          save_results: 7
           includeDetials: sk-never-shown
           include_details: true
           includeDetails: false
@@ -182,11 +207,11 @@ def test_everything_that_is_refused_stands_at_its_own_place_and_all_of_it_is_tol
     assert told == [
         (7, 45, "0.checkServerStatus: must be true or false"),
         (7, 58, f"0.deepScan: is not available yet: starting servers to inspect their tools {later}"),
-        (7, 81, f"0.check_compliance: is not available yet: mapping outcomes to controls {later}"),
-        (8, 17, "1.type: 'compliance' is not available yet: it needs controls; write security or health"),
+        (7, 81, "0.check_compliance: must be true or false"),
+        (8, 17, "1.type: must be 'security', 'health' or 'compliance'"),
         (9, 20, "1.timeout: must be greater than 0"),
-        (10, 27, f"1.generateReport: is not available yet: the sinks of the pipeline say which reports are written; {out}"),
-        (11, 25, "1.save_results: is not available yet: the sinks of the pipeline say what is kept; leave it out"),
+        (10, 27, "1.generateReport: must be true, false, or formats out of html, json, sarif, oscal, legacy"),
+        (11, 25, "1.save_results: must be true or false"),
         (12, 11, "1 has no field 'includeDetials'"),
         (13, 28, "1.include_details: include_details and includeDetails say the same; write one of them"),
         (15, 37, "1.candidates.0 has no field 'tokne'"),

@@ -1,6 +1,7 @@
 """Assess the MCP servers that the configuration files of editors and agents name: are they valid, are they safe?"""
 
 from autocoder_components.assessments.checking import CheckSecurity, DiscoverTargets, PlanChecks, ValidateConfig
+from autocoder_components.assessments.controls.component import EvaluateControls
 from autocoder_components.assessments.joining import JoinOutcomes, ScoreFindings
 from autocoder_components.assessments.lifecycle.components import (
     Claim,
@@ -12,12 +13,14 @@ from autocoder_components.assessments.lifecycle.components import (
 )
 from autocoder_components.assessments.probes import ProbeServer
 from autocoder_components.assessments.requests import Requests
+from autocoder_components.assessments.routing import RenderReport, RouteReports
 from autocoder_components.assessments.sinks import PrintReport, SaveResults, WriteReports
 
 __all__ = [
     "CheckSecurity",
     "Claim",
     "DiscoverTargets",
+    "EvaluateControls",
     "Inbox",
     "JoinOutcomes",
     "PlanChecks",
@@ -25,8 +28,10 @@ __all__ = [
     "ProbeServer",
     "RecordClaims",
     "RecordVerdicts",
+    "RenderReport",
     "Requests",
     "RetryDue",
+    "RouteReports",
     "SaveResults",
     "ScoreFindings",
     "StillWanted",

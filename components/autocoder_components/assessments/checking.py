@@ -25,7 +25,7 @@ from autocoder_components.assessments.model import (
     Status,
     Target,
 )
-from autocoder_components.assessments.rules import RuleOptions, check_security, validate_config
+from autocoder_components.assessments.rules import RuleOptions, check_security, left_out, validate_config
 
 UNMATCHED = "no server's name matches the filter {0!r}"
 SALT_BYTES = 32
@@ -120,7 +120,9 @@ def _judge(check: Check, rules: Rules, options: RuleOptions) -> Outcome:
         return replace(blank, reason=mistake("the rules broke on this configuration", error))
     if not check.request.include_details:
         findings = tuple(replace(each, evidence=None) for each in findings)
-    return replace(blank, status=Status.FAIL if findings else Status.PASS, findings=findings, reason=None)
+    missed = left_out(check.target, loaded.document, options)
+    verdict = Status.FAIL if findings else Status.PASS
+    return replace(blank, status=verdict, findings=findings, reason=None, left_out=missed)
 
 
 def mistake(what: str, error: Exception) -> str:

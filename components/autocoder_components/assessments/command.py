@@ -23,13 +23,16 @@ from autocoder import (
     run_watched,
 )
 from autocoder_components.assessments.baseline import worst_reached, write_baseline
-from autocoder_components.assessments.model import Assessment, Finding, Outcome, Severity, Status
+from autocoder_components.assessments.model import Assessment, Finding, Outcome, ReportFormat, Severity, Status
 from autocoder_components.assessments.reports.text import plural
 from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.sinks import PrintReport, WriteReports
 
 PIPELINE: Final = "assessments.assess"
-FORMATS: Final = ("table", "json", "sarif", "html", "none")
+REPORTS: Final = tuple(each.value for each in ReportFormat)
+FORMATS: Final = ("table", *REPORTS, "none")
+OF_CONTROLS: Final = frozenset({ReportFormat.OSCAL})
+"""The forms that show controls, so that asking for one asks for them."""
 ASKED_FOR: Final = frozenset({"given", "inline"})
 """The scopes of targets that a request names one by one, so that one without a verdict is no accident of a walk."""
 EPILOG: Final = """\b
@@ -39,6 +42,7 @@ Examples:
   autocoder assess . --write-baseline known.json  accept what is there today ...
   autocoder assess . --baseline known.json --fail-on medium       ... and nothing new
   autocoder assess . --format json --no-reports | jq .findings
+  autocoder assess . --compliance --waivers waivers.yaml --report oscal
 
 \b
 Exit codes: 0 assessed, whatever was found; 1 the gate of --fail-on is closed, nothing
@@ -63,7 +67,7 @@ Ctrl-C finishes the assessment at hand; a second one leaves at once and publishe
     "form",
     type=click.Choice(FORMATS),
     metavar="FORMAT",
-    help="What goes to stdout: table, json, sarif, html or none.  [default: table]",
+    help="What goes to stdout: table, html, json, sarif, oscal, legacy or none.  [default: table]",
 )
 @click.option(
     "--output",
@@ -75,8 +79,8 @@ Ctrl-C finishes the assessment at hand; a second one leaves at once and publishe
     "reports",
     multiple=True,
     metavar="FORMAT",
-    type=click.Choice(["html", "sarif", "json"]),
-    help="A report to write: html, sarif or json; repeatable.  [default: html, sarif]",
+    type=click.Choice(REPORTS),
+    help="A report to write: html, json, sarif, oscal or legacy; repeatable.  [default: html, sarif]",
 )
 @click.option("--no-reports", is_flag=True, help="Write no report files.")
 @click.option(
@@ -95,6 +99,26 @@ Ctrl-C finishes the assessment at hand; a second one leaves at once and publishe
     "ask_servers",
     is_flag=True,
     help="Ask the servers themselves, too, as far as the environment's settings allow programs and hosts.",
+)
+@click.option("--compliance", is_flag=True, help="Map what is found to controls and frameworks, too.")
+@click.option(
+    "--framework",
+    "frameworks",
+    multiple=True,
+    metavar="ID",
+    help="Only this framework, like owasp-mcp-top-10, nist-800-53, iso-27001, cis-controls; repeatable.",
+)
+@click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Controls or a mapping of your own (YAML); repeatable.",
+)
+@click.option(
+    "--waivers",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What is accepted, by whom and until when (YAML).",
 )
 @click.option("--no-details", is_flag=True, help="Counts and failures only, no evidence.")
 @click.option("--id", "assessment_id", metavar="ID", help="The assessment's id; one stored under it is replaced.")
@@ -138,22 +162,15 @@ def assess(**options: Any) -> int:
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:
     """What the command line changes in the pipeline; what it does not say is the environment's to say."""
-    request: dict[str, Any] = {}
-    if options["paths"]:
-        request["paths"] = list(options["paths"])
-    if options["servers"]:
-        request["server_filter"] = list(options["servers"])
-    if options["ask_servers"]:
-        request["check_server_status"] = True
-    if options["no_details"]:
-        request["include_details"] = False
-    if options["assessment_id"] is not None:
-        request["id"] = options["assessment_id"]
-    reports: dict[str, Any] = {}
-    if options["output"] is not None:
-        reports["folder"] = str(options["output"])
-    if options["no_reports"] or options["reports"]:
-        reports["formats"] = list(dict.fromkeys(options["reports"]))
+    request = _request(options)
+    reports: dict[str, Any] = {} if options["output"] is None else {"folder": str(options["output"])}
+    if options["no_reports"]:
+        reports["early"] = False
+    controls = {
+        "frameworks": list(options["frameworks"]),
+        "mappings": [str(each) for each in options["mappings"]],
+        "waivers": None if options["waivers"] is None else str(options["waivers"]),
+    }
     show: dict[str, Any] = {"keep": True}
     if options["form"] is not None:
         show["format"] = options["form"]
@@ -164,11 +181,37 @@ def _changes(options: dict[str, Any]) -> dict[str, Any]:
             "requests": {"with": {"requests": [request]} if request else {}},
             "discover": {"on_error": "stop"},
             "plan": {"on_error": "stop"},
+            "controls": {"with": {name: said for name, said in controls.items() if said}},
             "score": {"with": score},
             "reports": {"with": reports},
             "show": {"with": show},
         }
     }
+
+
+def _request(options: dict[str, Any]) -> dict[str, Any]:
+    """What the command line asks for; empty where it asks for nothing that the environment's request would not."""
+    request: dict[str, Any] = {}
+    if options["paths"]:
+        request["paths"] = list(options["paths"])
+    if options["servers"]:
+        request["server_filter"] = list(options["servers"])
+    if options["ask_servers"]:
+        request["check_server_status"] = True
+    if _asks_for_controls(options):
+        request["check_compliance"] = True
+    if options["no_details"]:
+        request["include_details"] = False
+    if options["no_reports"] or options["reports"]:
+        request["generate_report"] = list(dict.fromkeys(options["reports"]))
+    if options["assessment_id"] is not None:
+        request["id"] = options["assessment_id"]
+    return request
+
+
+def _asks_for_controls(options: dict[str, Any]) -> bool:
+    shown = {*options["reports"], options["form"]}
+    return bool(options["compliance"] or options["frameworks"] or options["mappings"] or shown & OF_CONTROLS)
 
 
 def _done(pipeline: Pipeline, summary: RunSummary) -> Sequence[Assessment]:

@@ -165,14 +165,15 @@ def _filter(globs: tuple[str, ...], targets: list[Target]) -> tuple[tuple[Target
     hit: set[str] = set()
     kept = []
     for target in targets:
-        matching = [glob for glob in globs if _matches(target.server, glob)]
+        matching = [glob for glob in globs if matches(target.server, glob)]
         hit.update(matching)
         if target.server is None or matching:
             kept.append(target)
     return tuple(kept), tuple(glob for glob in globs if glob not in hit)
 
 
-def _matches(name: str | None, glob: str) -> bool:
+def matches(name: str | None, glob: str) -> bool:
+    """Whether a server's name matches a glob, whatever the case of either; None, which is a file as a whole, never does."""
     return name is not None and fnmatch.fnmatchcase(name.casefold(), glob.casefold())
 
 
@@ -274,6 +275,7 @@ __all__ = [
     "UnreadableFileError",
     "discover",
     "load",
+    "matches",
     "read_bounded",
     "shown_text",
 ]

@@ -14,7 +14,7 @@ from autocoder_components.assessments.model import Assessment, CheckKind, Joined
 from autocoder_components.assessments.reports.text import moment
 from autocoder_components.assessments.requests import FixedTime, clock
 from autocoder_components.assessments.rules import RULE_PACK
-from autocoder_components.assessments.score import open_findings, score
+from autocoder_components.assessments.score import open_findings, score, waived_findings
 
 PACKET = 256
 LOST = "the check gave no outcome; the log says why"
@@ -155,7 +155,7 @@ class ScoreFindings(Transformer[Joined, Assessment]):
     100 minus deductions, once for each rule and server, always shown with its coverage; nothing assessed gives no score.
 
     ```yaml
-    score: {use: assessments.ScoreFindings, from: join, with: {baseline: approved.json}}
+    score: {use: assessments.ScoreFindings, from: controls, with: {baseline: approved.json}}
     ```
     """
 
@@ -179,6 +179,9 @@ class ScoreFindings(Transformer[Joined, Assessment]):
             outcomes=outcomes,
             findings=findings,
             score=score(outcomes, outcomes[0].planned, rule_pack=RULE_PACK),
+            waived=tuple(waived_findings(outcomes)),
+            compliance=joined.compliance,
+            waivers=joined.waivers,
         )
         if self._baseline is None:
             return assessment

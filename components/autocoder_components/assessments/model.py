@@ -82,6 +82,7 @@ class Request:
 
     `requested_at` is ISO 8601 with an offset; the source of the request fills it in. `attempt` is that of the
     lifecycle, where the request comes from there; `timeout` is the time in seconds that the request has.
+    `generate_report` names the formats of the reports (True and None: those of the pipeline, True at least one; False: none).
     """
 
     assessment_id: str
@@ -96,6 +97,9 @@ class Request:
     requested_at: str = ""
     attempt: int | None = None
     timeout: float | None = None
+    check_compliance: bool = False
+    generate_report: bool | tuple[str, ...] | None = None
+    save_results: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +145,20 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiver:
+    """A decision to live with something found: why, by whom, and until when (a day or an instant, ISO 8601; UTC)."""
+
+    justification: str
+    owner: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found. `fingerprint` stays the same between runs while the thing stays where it is in its document."""
+    """One thing found. `fingerprint` stays the same between runs while the thing stays where it is in its document.
+
+    With a `waiver` it does not count, and is shown with the reason.
+    """
 
     rule: str
     severity: Severity
@@ -153,6 +169,7 @@ class Finding:
     server: str | None = None
     owasp: str | None = None
     evidence: str | None = None
+    waiver: Waiver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +192,10 @@ class RuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one check: every finding it made, or why there is none."""
+    """The result of one check: every finding it made, or why there is none.
+
+    `left_out` are the ids of rules of its kind that it did not (or not wholly) judge, so that their silence is no pass.
+    """
 
     request: Request
     target: Target | None
@@ -184,14 +204,114 @@ class Outcome:
     planned: int
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
+class ControlStatus(StrEnum):
+    """What is known of a control or of a framework's requirement. Only what was judged whole can be satisfied."""
+
+    SATISFIED = "satisfied"
+    NOT_SATISFIED = "not_satisfied"
+    WAIVED = "waived"
+    NOT_APPLICABLE = "not_applicable"
+    NOT_ASSESSED = "not_assessed"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a control's status rests on: `sha256` of the file that was judged, and the place in it.
+
+    What passed is told once for each file, `count` times; what failed or is waived once for each finding, with its rule.
+    """
+
+    place: Place
+    sha256: str
+    status: Status
+    count: int = 1
+    rule: str | None = None
+    server: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlResult:
+    """A control of a rule pack, judged. The numbers count verdicts: one for each rule, file and server.
+
+    `missing` is what was to be judged and was not; `reason` says why there is no status, or what was found.
+    """
+
+    id: str
+    title: str
+    statement: str
+    rules: tuple[str, ...]
+    status: ControlStatus
+    reason: str
+    passed: int = 0
+    failed: int = 0
+    waived: int = 0
+    missing: int = 0
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementResult:
+    """A requirement of a framework, by its identifier, as the controls that are mapped to it say."""
+
+    id: str
+    status: ControlStatus
+    controls: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkResult:
+    """The requirements of one framework, in the order of its mapping."""
+
+    id: str
+    title: str
+    version: str
+    requirements: tuple[RequirementResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compliance:
+    """Outcomes mapped to controls, and controls to frameworks; `rule_packs` names what was used, with versions."""
+
+    rule_packs: tuple[str, ...]
+    controls: tuple[ControlResult, ...]
+    frameworks: tuple[FrameworkResult, ...]
+
+
+class WaiverState(StrEnum):
+    """What became of a waiver."""
+
+    APPLIED = "applied"
+    EXPIRED = "expired"
+    UNMATCHED = "unmatched"
+
+
+@dataclass(frozen=True, slots=True)
+class WaiverUse:
+    """A waiver of the file, where it stands, and what became of it; `matched` counts findings, expired ones too."""
+
+    place: Place
+    covers: str
+    waiver: Waiver
+    state: WaiverState
+    matched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Every outcome of one request, in the order of its targets; those that never came are errors."""
+    """Every outcome of one request, in the order of its targets; those that never came are errors.
+
+    `compliance` and `waivers` are there behind EvaluateControls, where they were asked for.
+    """
 
     request: Request
     outcomes: tuple[Outcome, ...]
+    compliance: Compliance | None = None
+    waivers: tuple[WaiverUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +326,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The joined result of one request: what a report shows and a store keeps."""
+    """The joined result of one request: what a report shows and a store keeps.
+
+    `findings` are those that count; what a waiver covers is in `waived`.
+    """
 
     request: Request
     started_at: str
@@ -217,3 +340,38 @@ class Assessment:
     score: Score
     new_fingerprints: tuple[str, ...] = ()
     baseline: str | None = None
+    waived: tuple[Finding, ...] = ()
+    compliance: Compliance | None = None
+    waivers: tuple[WaiverUse, ...] = ()
+
+
+class ReportFormat(StrEnum):
+    """The forms of a report. `legacy` is the result of the older services."""
+
+    HTML = "html"
+    JSON = "json"
+    SARIF = "sarif"
+    OSCAL = "oscal"
+    LEGACY = "legacy"
+
+    @property
+    def suffix(self) -> str:
+        """The end of a report's file name."""
+        return f".{self.value}.json" if self in (ReportFormat.OSCAL, ReportFormat.LEGACY) else f".{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """One report to be made of an assessment."""
+
+    assessment: Assessment
+    format: ReportFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report as text, for the sinks that publish it."""
+
+    assessment_id: str
+    format: ReportFormat
+    text: str = field(repr=False)

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from autocoder import Batch, Source
-from autocoder_components.assessments.model import USUAL_CHECKS, Candidate, CheckKind, Request
+from autocoder_components.assessments.model import USUAL_CHECKS, Candidate, CheckKind, ReportFormat, Request
 from autocoder_components.assessments.reports.text import moment
 
 LONGEST_TIMEOUT: Final = 24 * 3600
@@ -56,26 +56,20 @@ def _not_yet(why: str) -> Any:
     return AfterValidator(refuse)
 
 
-def _never(instead: str) -> Any:
-    """Refuses an option of the older services whatever it says, and tells what holds instead."""
-
-    def refuse(_written: Any) -> Any:
-        raise ValueError(f"is not available yet: {instead}; leave it out")
-
-    return BeforeValidator(refuse)
-
-
-def _no_compliance(kind: str) -> str:
-    if kind == "compliance":
-        raise ValueError("'compliance' is not available yet: it needs controls; write security or health")
-    return kind
-
-
-_REFUSED: Final = WithJsonSchema({"not": {}})
-"""What editors are told of an option that has no right value."""
-
 _OFF: Final = WithJsonSchema({"type": "boolean", "const": False})
 """What editors are told of an option that may be written as false."""
+
+
+_WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _report_formats(written: Any) -> Any:
+    """One format alone, a list of them, or a truth; what is none of it is refused in one sentence, without quoting it."""
+    asked = _WORDS.get(written.lower(), [written]) if isinstance(written, str) else written
+    known = [each.value for each in ReportFormat]
+    if asked is None or isinstance(asked, bool) or (isinstance(asked, list) and all(each in known for each in asked)):
+        return asked
+    raise ValueError(f"must be true, false, or formats out of {', '.join(ReportFormat)}")
 
 
 def _every_spelling(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -130,11 +124,9 @@ class RequestSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, json_schema_extra=_every_spelling)
 
     id: AssessmentId | None = Field(default=None, description="the id of the assessment; made up where it is left out")
-    type: Annotated[
-        Literal["security", "health", "compliance"],
-        AfterValidator(_no_compliance),
-        WithJsonSchema({"type": "string", "enum": ["security", "health"]}),
-    ] = Field(default="security", validation_alias=_option("type", "assessmentType"), description="what is judged")
+    type: Literal["security", "health", "compliance"] = Field(
+        default="security", validation_alias=_option("type", "assessmentType"), description="what is judged"
+    )
     paths: list[Annotated[str, AfterValidator(_not_empty)]] = Field(
         default_factory=list, description="files and folders; none: the clients of this machine"
     )
@@ -159,24 +151,34 @@ class RequestSpec(BaseModel):
     check_security: bool | None = Field(
         default=None,
         validation_alias=_option("check_security", "checkSecurity"),
-        description="judge whether the configuration is safe; by default of the type security",
+        description="judge whether the configuration is safe; by default of the types security and compliance",
     )
     check_server_status: bool | None = Field(
         default=None,
         validation_alias=_option("check_server_status", "checkServerStatus"),
-        description="ask the servers themselves, as far as the environment allows it; by default of the type health",
+        description="ask the servers themselves, as far as the environment allows it; by default of the types health and "
+        "compliance",
     )
-    check_compliance: Annotated[bool, _not_yet("mapping outcomes to controls"), _OFF] = Field(
-        default=False, validation_alias=_option("check_compliance", "checkCompliance")
+    check_compliance: bool | None = Field(
+        default=None,
+        validation_alias=_option("check_compliance", "checkCompliance"),
+        description="map the outcomes to controls and frameworks; by default of the type compliance",
     )
     deep_scan: Annotated[bool, _not_yet("starting servers to inspect their tools"), _OFF] = Field(
         default=False, validation_alias=_option("deep_scan", "deepScan")
     )
-    generate_report: Annotated[None, _never("the sinks of the pipeline say which reports are written"), _REFUSED] = (
-        Field(default=None, validation_alias=_option("generate_report", "generateReport"))
+    generate_report: Annotated[
+        bool | list[ReportFormat] | None,
+        BeforeValidator(_report_formats, json_schema_input_type=bool | ReportFormat | list[ReportFormat] | None),
+    ] = Field(
+        default=None,
+        validation_alias=_option("generate_report", "generateReport"),
+        description="formats of the reports to write; true: those of the pipeline, false: none; by default as the pipeline",
     )
-    save_results: Annotated[None, _never("the sinks of the pipeline say what is kept"), _REFUSED] = Field(
-        default=None, validation_alias=_option("save_results", "saveResults")
+    save_results: bool = Field(
+        default=True,
+        validation_alias=_option("save_results", "saveResults"),
+        description="false: only the numbers are kept; who waits for the result gets all of it",
     )
     timeout: float | None = Field(
         default=None, gt=0, le=LONGEST_TIMEOUT, description="seconds that probing one server may take at most"
@@ -216,6 +218,8 @@ class RequestSpec(BaseModel):
             )
         if self.timeout is not None and CheckKind.STATUS not in kinds and not self.always_waits:
             raise ValueError("timeout is for asking servers, which this request does not; say checkServerStatus, too")
+        if ReportFormat.OSCAL in _listed(self.generate_report) and self.check_compliance is False:
+            raise ValueError("generateReport: oscal shows controls, and checkCompliance is off; leave it out")
         return self
 
     def kinds(self) -> frozenset[CheckKind]:
@@ -227,6 +231,12 @@ class RequestSpec(BaseModel):
         }
         usual = USUAL_CHECKS[self.type]
         return frozenset(kind for kind, asked in said.items() if (kind in usual if asked is None else asked))
+
+    def maps_to_controls(self) -> bool:
+        """Whether outcomes are mapped to controls: for the type compliance, and for a report that shows them."""
+        if self.check_compliance is not None:
+            return self.check_compliance
+        return self.type == "compliance" or ReportFormat.OSCAL in _listed(self.generate_report)
 
     def request(self, now: str) -> Request:
         """The request as the pipeline carries it."""
@@ -243,7 +253,18 @@ class RequestSpec(BaseModel):
             check_server_status=CheckKind.STATUS in kinds,
             requested_at=now,
             timeout=self.timeout,
+            check_compliance=self.maps_to_controls(),
+            generate_report=_formats(self.generate_report),
+            save_results=self.save_results,
         )
+
+
+def _listed(asked: bool | list[ReportFormat] | None) -> list[ReportFormat]:
+    return asked if isinstance(asked, list) else []
+
+
+def _formats(asked: bool | list[ReportFormat] | None) -> bool | tuple[str, ...] | None:
+    return tuple(dict.fromkeys(each.value for each in asked)) if isinstance(asked, list) else asked
 
 
 def clock(fixed: str | None) -> str:

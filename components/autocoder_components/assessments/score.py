@@ -27,8 +27,17 @@ JUDGED = frozenset({Status.PASS, Status.FAIL, Status.NOT_APPLICABLE, Status.WAIV
 
 
 def open_findings(outcomes: Iterable[Outcome]) -> list[Finding]:
-    """The findings that count: all but those of waived outcomes, in the order of the outcomes."""
-    return [finding for outcome in outcomes if outcome.status is not Status.WAIVED for finding in outcome.findings]
+    """The findings that count: all but those that a waiver covers, in the order of the outcomes."""
+    return [each for outcome in outcomes for each in outcome.findings if not _is_waived(outcome, each)]
+
+
+def waived_findings(outcomes: Iterable[Outcome]) -> list[Finding]:
+    """The findings that a waiver covers, by themselves or with the whole outcome, in the order of the outcomes."""
+    return [each for outcome in outcomes for each in outcome.findings if _is_waived(outcome, each)]
+
+
+def _is_waived(outcome: Outcome, finding: Finding) -> bool:
+    return outcome.status is Status.WAIVED or finding.waiver is not None
 
 
 def score(outcomes: Sequence[Outcome], planned: int, *, rule_pack: str) -> Score:

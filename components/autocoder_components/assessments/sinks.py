@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,45 +15,35 @@ from pydantic import Field
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from autocoder import AutocoderError, Sink, Statement
-from autocoder_components.assessments.model import Assessment
-from autocoder_components.assessments.reports.html import render_html
-from autocoder_components.assessments.reports.json_report import render_json
+from autocoder_components.assessments.model import Assessment, Report, ReportFormat
 from autocoder_components.assessments.reports.publish import PublishError, cure_of, publish
-from autocoder_components.assessments.reports.sarif import render_sarif
+from autocoder_components.assessments.reports.rendering import RENDER
 from autocoder_components.assessments.reports.table import show_table
-from autocoder_components.assessments.rules import CATALOGUE
 from autocoder_components.assessments.tables import metadata, save_statements
-
-RENDER: Final[Mapping[str, Callable[[Assessment], str]]] = {
-    "html": lambda assessment: render_html(assessment, CATALOGUE),
-    "json": render_json,
-    "sarif": lambda assessment: render_sarif(assessment, CATALOGUE),
-}
-
 
 LAST_WRITTEN: Final = 1000
 
 
-class WriteReports(Sink[Assessment]):
-    """Write the reports of each assessment, each file whole or not at all.
+class WriteReports(Sink[Report]):
+    """Write each report to a file, whole or not at all.
 
-    A folder that cannot be written to is refused before anything is assessed, a full disk when it is met; either stops
-    the pipeline.
+    A folder that cannot be written to is refused before anything is assessed, a full disk when it is met; either stops the
+    pipeline. The folder is made for the first report.
 
     ```yaml
-    reports: {use: assessments.WriteReports, from: score, with: {folder: reports, formats: [html, sarif]}}
+    reports: {use: assessments.WriteReports, from: render, with: {folder: reports, name: "{id}"}}
     ```
     """
 
     folder: Path = Field(default=Path("reports"), description="made where it does not exist")
-    formats: list[Literal["html", "json", "sarif"]] = Field(
-        default=["html", "sarif"], description="the reports to write, a file each; empty: none"
-    )
     name: str = Field(
         default="report",
         min_length=1,
         description="the files' name without suffix; {id} stands for the assessment's id, and without it each assessment "
         "replaces the reports of the one before",
+    )
+    early: bool = Field(
+        default=True, description="false: a folder that cannot be written to matters only when a report comes"
     )
 
     def absorbs_repeats(self) -> bool:
@@ -62,21 +52,17 @@ class WriteReports(Sink[Assessment]):
 
     async def open(self) -> None:
         self.written: deque[Path] = deque(maxlen=LAST_WRITTEN)
-        if self.formats:
-            _make_folder(self.folder)
+        if self.early:
+            _refuse_unwritable(self.folder)
 
-    async def write(self, batch: Sequence[Assessment], /) -> None:
-        for assessment in batch:
-            name = self.name.replace("{id}", _file_name(assessment.request.assessment_id))
-            for format_name in dict.fromkeys(self.formats):
-                path = self.folder / f"{name}.{format_name}"
-                # In a thread, which a cancellation waits for: rendering takes seconds, and a report is whole or not there.
-                await anyio.to_thread.run_sync(_report, path, format_name, assessment)
-                self.written.append(path)
-
-
-def _report(path: Path, format_name: str, assessment: Assessment) -> None:
-    publish(path, RENDER[format_name](assessment))
+    async def write(self, batch: Sequence[Report], /) -> None:
+        _make_folder(self.folder)
+        for report in batch:
+            name = self.name.replace("{id}", _file_name(report.assessment_id))
+            path = self.folder / f"{name}{report.format.suffix}"
+            # In a thread, which a cancellation waits for: a report is whole or not there.
+            await anyio.to_thread.run_sync(publish, path, report.text)
+            self.written.append(path)
 
 
 def _make_folder(folder: Path) -> None:
@@ -86,7 +72,16 @@ def _make_folder(folder: Path) -> None:
         raise PublishError(folder, "it is no folder", "choose another folder for the reports") from None
     except OSError as error:
         raise PublishError(folder, error.strerror or str(error), cure_of(error)) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    _refuse_unwritable(folder)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Raise PublishError where the folder cannot be written to, or could not be made. Makes nothing."""
+    there = next((each for each in (folder, *folder.absolute().parents) if os.path.lexists(each)), folder)
+    if not there.is_dir():
+        what = "it is no folder" if there == folder else f"{there} is no folder"
+        raise PublishError(folder, what, "choose another folder for the reports")
+    if not os.access(there, os.W_OK | os.X_OK):
         cure = "make the folder writable for this user, or choose another one for the reports"
         raise PublishError(folder, "the folder cannot be written to", cure)
 
@@ -101,9 +96,10 @@ class SaveResults(Sink[Assessment]):
     """Keep each assessment in the pipeline's own database: its numbers, its findings and the whole report.
 
     Saved twice it is there once. The tables `assessment_results` and `assessment_findings` are made where they are missing.
+    Of a request that says `saveResults: false` only the numbers are kept.
 
     ```yaml
-    results: {use: assessments.SaveResults, from: score}
+    results: {use: assessments.SaveResults, from: route.results}
     ```
     """
 
@@ -139,11 +135,11 @@ class PrintReport(Sink[Assessment]):
     A reader that has had enough (`| head`) stops nothing: the rest is not printed, but kept and judged like the others.
 
     ```yaml
-    show: {use: assessments.PrintReport, from: score, with: {format: table}}
+    show: {use: assessments.PrintReport, from: route.results, with: {format: table}}
     ```
     """
 
-    format: Literal["table", "json", "sarif", "html", "none"] = Field(
+    format: Literal["table", "json", "sarif", "html", "oscal", "legacy", "none"] = Field(
         default="table", description="what is printed; none: nothing, for a pipeline that only keeps"
     )
     keep: bool = Field(default=False, description="keep what was printed, for the program that runs the pipeline")
@@ -167,7 +163,7 @@ class PrintReport(Sink[Assessment]):
         if self.format == "table":
             show_table(assessment, sys.stdout)
         elif self.format != "none":
-            _print_document(RENDER[self.format](assessment))
+            _print_document(RENDER[ReportFormat(self.format)](assessment))
         sys.stdout.flush()
 
 

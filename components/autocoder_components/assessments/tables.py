@@ -3,6 +3,13 @@
 A result is written by deleting what is stored under its id and inserting it anew, in the caller's transaction: plain
 SQL of every database, and the same rows however often it is repeated. (Insert-or-ignore was rejected: a repeated run
 that found something else would leave a mixture.) Nothing here holds a secret's value or the text of a configuration.
+
+Results live in two places, and that stays so. These tables are those of assessments that are run once: whoever has just the
+pipeline has them, by finding, so that runs can be compared. An assessment of the lifecycle has its result in its own row
+(`assessment_states.result_data`), as one document: it is written by the statement that completes the assessment, is read with
+the state by who waits, goes when retention deletes the row, and may come from elsewhere (an importer, another worker) and be no
+result of ours at all. One home for both would be a row of the lifecycle for each `autocoder assess`, with states and an audit
+trail that nobody reads, or a verdict in two tables that a crash, a cleanup or an import could tear apart.
 """
 
 from __future__ import annotations
@@ -44,6 +51,8 @@ from autocoder_components.assessments.reports.order import facts_of, worst_first
 from autocoder_components.assessments.reports.text import moment, stamp, visible
 
 Rows = list[dict[str, Any]]
+SUMMARY_SCOPE = "summary"
+"""The scope of what keeps its numbers alone; no hash is like it."""
 
 
 class UtcMicroseconds(TypeDecorator[datetime]):
@@ -184,20 +193,20 @@ def save_statements(assessment: Assessment, *, with_report: bool = True) -> list
     """The statements, each with its rows, that store `assessment` when executed in this order in one transaction.
 
     Executed twice they leave the same rows; for an id that is stored already the new result replaces the old one
-    whole. Without `with_report` the row keeps the numbers and findings and no report. Raises ValueError when a time of
-    the assessment is not ISO 8601 with an offset. No statement comes with an empty list of rows.
+    whole. Without `with_report` the row keeps the numbers and findings and no report; of a request that says not to save its
+    results there are the numbers alone. Raises ValueError when a time of the assessment is not ISO 8601 with an offset. No
+    statement comes with an empty list of rows.
     """
+    saved = assessment.request.save_results
     assessment_id = visible(assessment.request.assessment_id)
     key: Rows = [{"stored_id": assessment_id}]
-    findings = [
-        _finding_row(assessment_id, ordinal, finding)
-        for ordinal, finding in enumerate(worst_first(assessment.findings))
-    ]
+    kept = worst_first(assessment.findings) if saved else []
+    findings = [_finding_row(assessment_id, ordinal, finding) for ordinal, finding in enumerate(kept)]
     statements: list[tuple[Executable, Rows]] = [
         (delete(table).where(table.c.assessment_id == bindparam("stored_id")), key)
         for table in (assessment_findings, assessment_results)
     ]
-    statements.append((insert(assessment_results), [_result_row(assessment, assessment_id, with_report)]))
+    statements.append((insert(assessment_results), [_result_row(assessment, assessment_id, with_report and saved)]))
     if findings:
         statements.append((insert(assessment_findings), findings))
     return statements
@@ -208,7 +217,8 @@ def _result_row(assessment: Assessment, assessment_id: str, with_report: bool) -
     return {
         "assessment_id": assessment_id,
         "assessment_type": visible(assessment.request.assessment_type),
-        "scope": scope_of(assessment.request),
+        # Without its findings a run is nothing to compare another one with.
+        "scope": scope_of(assessment.request) if assessment.request.save_results else SUMMARY_SCOPE,
         "started_at": moment(assessment.started_at),
         "finished_at": moment(assessment.finished_at),
         "score": score.value,

@@ -197,7 +197,7 @@ class RecordVerdicts(Sink[Assessment]):
     dropped.
 
     ```yaml
-    verdicts: {use: assessments.RecordVerdicts, from: score}
+    verdicts: {use: assessments.RecordVerdicts, from: route.results}
     ```
     """
 

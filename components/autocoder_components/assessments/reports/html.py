@@ -1,6 +1,6 @@
 """The report a person shows to a colleague: one HTML file that needs nothing else, not even its script.
 
-Everything that comes out of an assessment is made visible and escaped by `_text`, and nothing else puts values into the
+Everything that comes out of an assessment is made visible and escaped by `escaped`, and nothing else puts values into the
 page. The Content-Security-Policy allows exactly our style and our script, by their hashes.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from autocoder_components.assessments.model import (
     Status,
     Target,
 )
+from autocoder_components.assessments.reports.html_controls import controls_section, waivers_section
+from autocoder_components.assessments.reports.markup import escaped, isolated, path_of
 from autocoder_components.assessments.reports.order import (
     Facts,
     by_place,
@@ -34,11 +35,10 @@ from autocoder_components.assessments.reports.order import (
     outcome_order,
     worst_first,
 )
-from autocoder_components.assessments.reports.text import cut, moment, percent, plural, visible
+from autocoder_components.assessments.reports.text import moment, percent, plural
 from autocoder_components.assessments.score import WEIGHTS, count_by_severity
 
 _Key = TypeVar("_Key")
-_LONGEST = 2000
 _NONE = '<span class="none">none</span>'
 # A shape of its own for each severity, so that colour is never the only sign (in a box of 12 by 12).
 _MARKS = {
@@ -92,6 +92,8 @@ def render_html(assessment: Assessment, rules: Mapping[str, RuleInfo]) -> str:
 <main>
 {_summary(page)}
 {_findings(page)}
+{controls_section(page.assessment)}
+{waivers_section(page.assessment)}
 {_not_judged(page)}
 {_rules(page)}
 {_targets(page)}
@@ -108,24 +110,9 @@ def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _text(value: str) -> str:
-    """`value` fit for the page: unseen characters visible, cut, escaped for text and for quoted attributes."""
-    return html.escape(cut(visible(value), _LONGEST))
-
-
-def _isolated(value: str) -> str:
-    """`_text` kept from rearranging its neighbours when it is written from right to left."""
-    return f"<bdi>{_text(value)}</bdi>"
-
-
-def _path(value: str) -> str:
-    """`_isolated` that breaks a long line behind a slash rather than within a name."""
-    return _isolated(value).replace("/", "/<wbr>").replace("</<wbr>", "</")
-
-
 def _prose(markdown: str) -> str:
     """The little of Markdown that rules are explained in: paragraphs, `code`, **strong** and *emphasis*."""
-    paragraphs = (_text(" ".join(part.split())) for part in re.split(r"\n\s*\n", markdown.strip()))
+    paragraphs = (escaped(" ".join(part.split())) for part in re.split(r"\n\s*\n", markdown.strip()))
     marked = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
     marked = re.sub(r"`([^`<>]+)`", r"<code>\1</code>", marked)
     marked = re.sub(r"\*\*([^*<>]+)\*\*", r"<strong>\1</strong>", marked)
@@ -150,8 +137,8 @@ def _header(page: _Page) -> str:
     when = f"{finished.day} {finished:%B %Y, %H:%M} UTC"
     return f"""<header class="top">
 <h1>Assessment of MCP client configurations</h1>
-<p><time datetime="{_text(page.assessment.finished_at)}">{when}</time> · {_text(request.assessment_type)} assessment \
-<code>{_isolated(request.assessment_id)}</code> · rules {_text(page.assessment.score.rule_pack)}</p>
+<p><time datetime="{escaped(page.assessment.finished_at)}">{when}</time> · {escaped(request.assessment_type)} assessment \
+<code>{isolated(request.assessment_id)}</code> · rules {escaped(page.assessment.score.rule_pack)}</p>
 </header>"""
 
 
@@ -172,7 +159,7 @@ def _summary(page: _Page) -> str:
         ),
     ]
     if page.assessment.baseline is not None:
-        tiles.insert(1, ("New", str(len(facts.new)), f"since {_isolated(page.assessment.baseline)}"))
+        tiles.insert(1, ("New", str(len(facts.new)), f"since {isolated(page.assessment.baseline)}"))
     described = "".join(
         f'<div class="card"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>' for name, value, note in tiles
     )
@@ -288,17 +275,17 @@ def _tally(findings: Iterable[Finding]) -> str:
 def _file(page: _Page, file: str, findings: list[Finding]) -> str:
     servers = _grouped(findings, lambda finding: finding.server)
     name = file or "(the request)"
-    return f"""<article class="card file" data-name="{_text(name)}">
-<header><h3><code>{_path(name)}</code></h3>{_tally(findings)}</header>
+    return f"""<article class="card file" data-name="{escaped(name)}">
+<header><h3><code>{path_of(name)}</code></h3>{_tally(findings)}</header>
 {"".join(_server(page, server, of_server) for server, of_server in servers)}
 </article>
 """
 
 
 def _server(page: _Page, server: str | None, findings: list[Finding]) -> str:
-    heading = "The file as a whole" if server is None else f"Server <b>{_isolated(server)}</b>"
+    heading = "The file as a whole" if server is None else f"Server <b>{isolated(server)}</b>"
     items = "\n".join(_finding(page, finding) for finding in findings)
-    return f"""<section class="server" data-name="{_text(server or "")}"><h4>{heading}</h4>
+    return f"""<section class="server" data-name="{escaped(server or "")}"><h4>{heading}</h4>
 <ul>
 {items}
 </ul></section>"""
@@ -310,13 +297,13 @@ def _finding(page: _Page, finding: Finding) -> str:
     flags = '<span class="badge new">New</span>' if is_new else ""
     if finding.fingerprint in page.facts.waived:
         flags += '<span class="badge plain">Waived</span>'
-    owasp = f'<span class="badge plain">OWASP {_text(finding.owasp)}</span>' if finding.owasp else ""
+    owasp = f'<span class="badge plain">OWASP {escaped(finding.owasp)}</span>' if finding.owasp else ""
     return f"""<li class="finding {finding.severity}{" is-new" if is_new else ""}">
 <div class="tags">{_badge(finding.severity, finding.severity.capitalize())}{flags}\
-<span class="rule">{_text(finding.rule)}</span>{owasp}\
+<span class="rule">{escaped(finding.rule)}</span>{owasp}\
 <span class="where">line {place.line}, column {place.column}</span></div>
-<p class="message">{_isolated(finding.message)}</p>
-<p class="remedy"><b>Remedy</b> <span>{_isolated(finding.remedy)}</span></p>
+<p class="message">{isolated(finding.message)}</p>
+<p class="remedy"><b>Remedy</b> <span>{isolated(finding.remedy)}</span></p>
 {_more(page, finding)}</li>"""
 
 
@@ -330,7 +317,7 @@ def _more(page: _Page, finding: Finding) -> str:
     if evidence:
         known["Evidence"] = evidence
     details = "".join(
-        f"<dt>{name}</dt><dd><code>{_isolated(value)}</code></dd>" for name, value in known.items() if value
+        f"<dt>{name}</dt><dd><code>{isolated(value)}</code></dd>" for name, value in known.items() if value
     )
     why = _prose(rule.help) if rule else ""
     summary = f"<summary>{'Why it matters' if why else 'Details'}</summary>"
@@ -343,7 +330,7 @@ def _not_judged(page: _Page) -> str:
     rows = "".join(
         f'<tr><th scope="row">{_where(outcome)}</th><td data-label="Check">{outcome.kind}</td>'
         f'<td data-label="Outcome">{_status(outcome.status)}</td>'
-        f'<td data-label="Why">{_isolated(outcome.reason or "no reason given")}</td></tr>'
+        f'<td data-label="Why">{isolated(outcome.reason or "no reason given")}</td></tr>'
         for outcome in page.facts.not_judged
     )
     return f"""<section aria-labelledby="no-verdict">
@@ -360,8 +347,8 @@ def _where(outcome: Outcome) -> str:
     target = outcome.target
     if target is None:
         return "The whole assessment"
-    server = f" · {_isolated(target.server)}" if target.server is not None else ""
-    return f"<code>{_path(target.file)}</code>{server}"
+    server = f" · {isolated(target.server)}" if target.server is not None else ""
+    return f"<code>{path_of(target.file)}</code>{server}"
 
 
 def _status(status: Status) -> str:
@@ -388,10 +375,10 @@ def _rule_row(page: _Page, rule: str, findings: list[Finding]) -> tuple[int, int
     info = page.rules.get(rule)
     owasp = next((finding.owasp for finding in findings if finding.owasp), None)
     row = (
-        f'<tr><th scope="row"><span class="rule">{_text(rule)}</span></th>'
-        f"<td>{_text(info.title) if info else _isolated(findings[0].message)}</td>"
+        f'<tr><th scope="row"><span class="rule">{escaped(rule)}</span></th>'
+        f"<td>{escaped(info.title) if info else isolated(findings[0].message)}</td>"
         f'<td data-label="Worst">{_badge(worst, worst.capitalize())}</td>'
-        f'<td data-label="OWASP">{_text(owasp) if owasp else _NONE}</td>'
+        f'<td data-label="OWASP">{escaped(owasp) if owasp else _NONE}</td>'
         f'<td data-label="Findings" class="number">{len(findings)}</td></tr>'
     )
     return worst.rank, -len(findings), rule, row
@@ -421,7 +408,7 @@ def _targets(page: _Page) -> str:
 
 def _target_group(file: str, targets: Iterable[tuple[Target, list[Outcome]]]) -> str:
     rows = "".join(_target_row(target, outcomes) for target, outcomes in targets)
-    return f'<tbody><tr><th colspan="4" scope="rowgroup"><code>{_path(file)}</code></th></tr>{rows}</tbody>'
+    return f'<tbody><tr><th colspan="4" scope="rowgroup"><code>{path_of(file)}</code></th></tr>{rows}</tbody>'
 
 
 def _target_row(target: Target, outcomes: list[Outcome]) -> str:
@@ -430,9 +417,9 @@ def _target_row(target: Target, outcomes: list[Outcome]) -> str:
     kinds = [(o, "" if o.kind is CheckKind.SKIPPED else f"{o.kind} ") for o in own]
     checks = "".join(f'<span class="check">{kind}{_status(o.status)}</span>' for o, kind in kinds)
     found = [finding for outcome in own for finding in outcome.findings]
-    name = "the file as a whole" if target.server is None else _isolated(target.server)
+    name = "the file as a whole" if target.server is None else isolated(target.server)
     return (
-        f'<tr><th scope="row">{name}</th><td data-label="Client">{_text(target.client)}, {_text(target.scope)}</td>'
+        f'<tr><th scope="row">{name}</th><td data-label="Client">{escaped(target.client)}, {escaped(target.scope)}</td>'
         f'<td data-label="Checks">{checks or _NONE}</td>'
         f'<td data-label="Findings">{_tally(found) if found else _NONE}</td></tr>'
     )
@@ -444,6 +431,6 @@ def _footer(page: _Page) -> str:
 <p>The score is 100 less a deduction for each rule that fired in a server, once however often it fired there \
 ({weights}), and never below 0. Coverage is the share of the planned checks that came to a verdict. What a waiver \
 covers is neither deducted nor counted.</p>
-<p>Made by autocoder, rule pack {_text(page.assessment.score.rule_pack)}. Static checks judge what is written, not \
+<p>Made by autocoder, rule pack {escaped(page.assessment.score.rule_pack)}. Static checks judge what is written, not \
 what runs. Values of secrets are not in this file; the places where they stand are.</p>
 </footer>"""

@@ -9,7 +9,16 @@ import json
 from typing import Any
 
 from autocoder_components.assessments.model import Assessment, Finding, Outcome, Severity, Status, Target
-from autocoder_components.assessments.reports.order import evidence_of, facts_of, outcome_order, worst_first
+from autocoder_components.assessments.reports.json_compliance import (
+    WAIVER_SCHEMA,
+    compliance_data,
+    compliance_schema,
+    object_schema,
+    waiver_data,
+    waiver_schema,
+    waiver_terms,
+)
+from autocoder_components.assessments.reports.order import every_finding, evidence_of, facts_of, outcome_order
 from autocoder_components.assessments.reports.text import visible
 
 FORMAT = "autocoder-assessment-report"
@@ -20,7 +29,8 @@ def json_document(assessment: Assessment) -> dict[str, Any]:
     """The report as JSON values that fit `json_schema()`; equal for assessments that differ in order alone.
 
     Holds no text of an inline configuration, no absolute path of this machine and no control character. Where the
-    request asked for no details, evidence is null and outcomes that passed are left out (they stay counted).
+    request asked for no details, evidence is null, and outcomes and controls that passed are left out (they stay counted).
+    `findings` holds those that are waived, too, which `counts` does not.
     """
     facts = facts_of(assessment)
     score = assessment.score
@@ -48,10 +58,12 @@ def json_document(assessment: Assessment) -> dict[str, Any]:
         },
         "baseline": baseline,
         "targets": [_target(target) for target in sorted(assessment.targets, key=_target_order)],
-        "findings": [
-            _finding(assessment, finding, facts.new, facts.waived) for finding in worst_first(assessment.findings)
-        ],
+        "findings": [_finding(assessment, finding, facts.new, facts.waived) for finding in every_finding(assessment)],
         "outcomes": [_outcome(outcome) for outcome in outcomes],
+        "compliance": None
+        if assessment.compliance is None
+        else compliance_data(assessment.compliance, request.include_details),
+        "waivers": [waiver_data(each) for each in assessment.waivers],
     }
 
 
@@ -97,6 +109,7 @@ def _finding(assessment: Assessment, finding: Finding, new: frozenset[str], waiv
         "fingerprint": finding.fingerprint,
         "new": None if assessment.baseline is None else finding.fingerprint in new,
         "waived": finding.fingerprint in waived,
+        "waiver": None if finding.waiver is None else waiver_terms(finding.waiver),
     }
 
 
@@ -123,7 +136,7 @@ def json_schema() -> dict[str, Any]:
         "coverage": {"type": "number", "minimum": 0, "maximum": 1},
         "judged": natural,
         "planned": natural,
-        "counts": _object({severity.value: natural for severity in Severity}),
+        "counts": object_schema({severity.value: natural for severity in Severity}),
         "rule_pack": text,
     }
     target = {**place, "server": maybe_text, "client": text, "scope": text, "dialect": text, "sha256": text}
@@ -140,6 +153,7 @@ def json_schema() -> dict[str, Any]:
         "fingerprint": text,
         "new": {"type": ["boolean", "null"]},
         "waived": flag,
+        "waiver": {"anyOf": [{"type": "null"}, WAIVER_SCHEMA]},
     }
     outcome = {
         "file": maybe_text,
@@ -153,15 +167,13 @@ def json_schema() -> dict[str, Any]:
     members = {
         "format": {"const": FORMAT},
         "version": {"const": VERSION},
-        "assessment": _object({"id": text, "type": text, "started_at": moment, "finished_at": moment}),
-        "score": _object(score),
-        "baseline": {"anyOf": [{"type": "null"}, _object({"name": text, "new": natural})]},
-        "targets": {"type": "array", "items": _object(target)},
-        "findings": {"type": "array", "items": _object(finding)},
-        "outcomes": {"type": "array", "items": _object(outcome)},
+        "assessment": object_schema({"id": text, "type": text, "started_at": moment, "finished_at": moment}),
+        "score": object_schema(score),
+        "baseline": {"anyOf": [{"type": "null"}, object_schema({"name": text, "new": natural})]},
+        "targets": {"type": "array", "items": object_schema(target)},
+        "findings": {"type": "array", "items": object_schema(finding)},
+        "outcomes": {"type": "array", "items": object_schema(outcome)},
+        "compliance": {"anyOf": [{"type": "null"}, compliance_schema()]},
+        "waivers": {"type": "array", "items": waiver_schema()},
     }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_object(members)}
-
-
-def _object(members: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": sorted(members), "properties": members}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **object_schema(members)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autocoder_components.assessments.model import Assessment, Finding, Outcome, Status
-from autocoder_components.assessments.score import JUDGED
+from autocoder_components.assessments.score import JUDGED, waived_findings
 
 _NO_VERDICT = (Status.ERROR, Status.MANUAL, Status.SKIPPED, Status.WAIVED)
 
@@ -17,6 +17,11 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
         findings,
         key=lambda finding: (finding.severity.rank, *by_place(finding)),
     )
+
+
+def every_finding(assessment: Assessment) -> list[Finding]:
+    """The findings that count and those that are waived, worst first."""
+    return worst_first((*assessment.findings, *assessment.waived))
 
 
 def by_place(finding: Finding) -> tuple[str, int, int, str, str, str, str]:
@@ -55,7 +60,7 @@ def facts_of(assessment: Assessment) -> Facts:
         files=len({target.file for target in assessment.targets}),
         servers=sum(target.server is not None for target in assessment.targets),
         new=frozenset(assessment.new_fingerprints) if assessment.baseline is not None else frozenset(),
-        waived=frozenset(f.fingerprint for o in outcomes if o.status is Status.WAIVED for f in o.findings),
+        waived=frozenset(each.fingerprint for each in waived_findings(outcomes)),
         not_judged=tuple(sorted((o for o in outcomes if o.status in _NO_VERDICT), key=outcome_order)),
     )
 

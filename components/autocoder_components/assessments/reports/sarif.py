@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from autocoder_components.assessments.model import Assessment, Finding, Outcome, RuleInfo, Severity, Status
-from autocoder_components.assessments.reports.order import Facts, evidence_of, facts_of, outcome_order, worst_first
+from autocoder_components.assessments.reports.order import Facts, every_finding, evidence_of, facts_of, outcome_order
 from autocoder_components.assessments.reports.text import moment, stamp, visible
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -50,8 +50,9 @@ def sarif_document(
     not ISO 8601 with an offset.
     """
     facts = facts_of(assessment)
-    rule_ids = sorted({*rules, *(finding.rule for finding in assessment.findings)})
-    files = sorted({target.file for target in assessment.targets} | {f.place.file for f in assessment.findings})
+    findings = every_finding(assessment)
+    rule_ids = sorted({*rules, *(finding.rule for finding in findings)})
+    files = sorted({target.file for target in assessment.targets} | {f.place.file for f in findings})
     index = {file: at for at, file in enumerate(files)}
     digests = dict(sorted(((t.file, t.sha256) for t in assessment.targets), reverse=True))
     waivers = _waivers(assessment)
@@ -73,8 +74,8 @@ def sarif_document(
         "columnKind": "unicodeCodePoints",
         "results": [
             _result(assessment, finding, facts, rule_ids.index(finding.rule), index)
-            | _suppressed(waivers.get(finding.fingerprint))
-            for finding in worst_first(assessment.findings)
+            | _suppressed(finding, waivers.get(finding.fingerprint))
+            for finding in findings
         ],
         "properties": _run_properties(assessment, facts),
     }
@@ -146,11 +147,15 @@ def _result(
     return result
 
 
-def _suppressed(waiver: Outcome | None) -> dict[str, Any]:
-    if waiver is None:
+def _suppressed(finding: Finding, outcome: Outcome | None) -> dict[str, Any]:
+    waiver = finding.waiver
+    if waiver is not None:
+        said = f"{waiver.justification} ({waiver.owner}, until {waiver.expires})"
+    elif outcome is not None:
+        said = outcome.reason or "waived"
+    else:
         return {}
-    justification = _plain(waiver.reason or "waived")
-    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": justification}]}
+    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": _plain(said)}]}
 
 
 def _waivers(assessment: Assessment) -> dict[str, Outcome]:
@@ -209,6 +214,11 @@ def _uri(file: str) -> tuple[str, str | None]:
     if posix.startswith("~/"):
         return _encoded(posix[2:]), "%HOME%"
     return _encoded(posix), "%SRCROOT%"
+
+
+def uri_of(file: str) -> str:
+    """The URI reference of a file as shown to a person."""
+    return _uri(file)[0]
 
 
 def _encoded(path: str) -> str:

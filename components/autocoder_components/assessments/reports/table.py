@@ -19,7 +19,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from autocoder_components.assessments.model import Assessment, Finding, Outcome, Severity
+from autocoder_components.assessments.model import (
+    Assessment,
+    Compliance,
+    ControlStatus,
+    Finding,
+    Outcome,
+    Severity,
+    WaiverState,
+)
+from autocoder_components.assessments.reports.json_compliance import counts_of
 from autocoder_components.assessments.reports.order import Facts, facts_of, worst_first
 from autocoder_components.assessments.reports.text import cut, cut_front, percent, plural, visible
 
@@ -86,7 +95,7 @@ def render_table(assessment: Assessment, *, width: int = PLAIN_WIDTH, color: boo
         _environ={},
     )
     with console.capture() as capture:
-        ordered = worst_first(assessment.findings)
+        ordered = [*worst_first(assessment.findings), *worst_first(assessment.waived)]
         if ordered and view.width >= TABLE_FROM:
             console.print(_table(view, ordered))
         elif ordered:
@@ -159,14 +168,49 @@ def _summary(view: _View) -> Iterator[Text | Padding]:
     yield Text(f"{plural(total, 'finding')}: {found}" if total else "No findings.", overflow="fold")
     if facts.waived:
         yield Text(f"{plural(len(facts.waived), 'finding')} waived, not counted", overflow="fold")
+    for line in _waivers(assessment):
+        yield line
     if assessment.baseline is not None:
         yield Text(f"{len(facts.new)} new since {_shown(assessment.baseline, 'reason')}", overflow="fold")
     yield Text(f"{plural(facts.servers, 'server')} in {plural(facts.files, 'file')}", overflow="fold")
+    if assessment.compliance is not None:
+        yield from _compliance(assessment.compliance)
     if facts.not_judged:
         yield Text("")
         yield Text(f"Without a verdict ({len(facts.not_judged)})", style="bold")
         for outcome in facts.not_judged:
             yield Padding(_not_judged(outcome), (0, 0, 0, 2))
+
+
+def _waivers(assessment: Assessment) -> Iterator[Text]:
+    """The waivers that do nothing: who wrote them has to know."""
+    for use in assessment.waivers:
+        if use.state is not WaiverState.APPLIED:
+            place = f"{_shown(use.place.file, 'reason')}:{use.place.line}"
+            again = f"{plural(use.matched, 'finding')} {'counts' if use.matched == 1 else 'count'} again"
+            expired = use.state is WaiverState.EXPIRED
+            why = f"expired on {use.waiver.expires}, {again}" if expired else "matches nothing"
+            yield Text(f"waiver {place} ({_shown(use.covers, 'reason')}) {why}", style="yellow", overflow="fold")
+
+
+def _compliance(compliance: Compliance) -> Iterator[Text | Padding]:
+    """The frameworks in numbers, then each control that is not satisfied or not assessed."""
+    yield Text("")
+    yield Text(f"Controls ({len(compliance.controls)})", style="bold")
+    counted = [("all controls", [each.status for each in compliance.controls])]
+    counted += [
+        (f"{each.title} {each.version}", [every.status for every in each.requirements])
+        for each in compliance.frameworks
+    ]
+    for name, statuses in counted:
+        numbers = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts_of(statuses).items() if n)
+        yield Padding(Text(f"{_shown(name, 'reason')}: {numbers or 'none'}", overflow="fold"), (0, 0, 0, 2))
+    for control in compliance.controls:
+        if control.status not in (ControlStatus.SATISFIED, ControlStatus.NOT_APPLICABLE):
+            style = "bold red" if control.status is ControlStatus.NOT_SATISFIED else "bold"
+            line = Text(f"{control.status.replace('_', ' ')}: ", style=style, overflow="fold")
+            said = f"{_shown(control.id, 'rule')}: {_shown(control.reason, 'reason')}"
+            yield Padding(line.append(said, style="not bold default"), (0, 0, 0, 2))
 
 
 def _not_judged(outcome: Outcome) -> Text:

@@ -8,7 +8,8 @@ from autocoder_components.assessments.clients import BY_ID
 from autocoder_components.assessments.dialects import GENERIC, containers, server_at, servers
 from autocoder_components.assessments.document import Document
 from autocoder_components.assessments.launch import analyse
-from autocoder_components.assessments.model import Finding, RuleInfo, Target
+from autocoder_components.assessments.model import CheckKind, Finding, RuleInfo, Target
+from autocoder_components.assessments.nodes import NoteCode
 from autocoder_components.assessments.rules import (
     authority,
     credentials,
@@ -22,7 +23,16 @@ from autocoder_components.assessments.rules import (
 )
 from autocoder_components.assessments.rules.base import FileContext, RuleOptions, ServerContext, Theme
 
-__all__ = ["CATALOGUE", "RULE_PACK", "RuleOptions", "check_security", "server_context", "validate_config"]
+__all__ = [
+    "CATALOGUE",
+    "KINDS",
+    "RULE_PACK",
+    "RuleOptions",
+    "check_security",
+    "left_out",
+    "server_context",
+    "validate_config",
+]
 
 RULE_PACK = "2026.11"
 CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME)
@@ -30,6 +40,30 @@ SECURITY: tuple[Theme, ...] = (credentials.THEME, supply.THEME, execution.THEME,
 CATALOGUE: dict[str, RuleInfo] = {
     rule.id: rule for theme in (*CONFIG, *SECURITY, status.THEME) for rule in theme.catalogue
 }
+
+KINDS: dict[str, CheckKind] = {
+    rule.id: kind
+    for kind, themes in ((CheckKind.CONFIG, CONFIG), (CheckKind.SECURITY, SECURITY), (CheckKind.STATUS, (status.THEME,)))
+    for theme in themes
+    for rule in theme.catalogue
+}
+"""The check that judges each rule."""
+_OF_TEXT = frozenset(rule.id for rule in text.THEME.catalogue)
+_BREAKS = frozenset({NoteCode.SYNTAX, NoteCode.MERGE_CONFLICT, NoteCode.TOO_LARGE, NoteCode.TOO_DEEP})
+
+
+def left_out(target: Target, document: Document, options: RuleOptions) -> tuple[str, ...]:
+    """The rules that `options` leave out for the target; of a file that cannot be read whole, all but those on its text.
+
+    That they find nothing there is no sign that there is nothing to find.
+    """
+    if target.server is None and (document.root is None or any(note.code in _BREAKS for note in document.notes)):
+        return tuple(sorted(CATALOGUE.keys() - _OF_TEXT))
+    unlisted = {supply.NOT_APPROVED.id} if options.inventory is None else set()
+    unseen = {values.DEAD_PATH.id, credentials.READABLE_FILE.id} if not options.check_files else set()
+    if not target.path:
+        unseen.add(credentials.READABLE_FILE.id)  # given inline, it has no permissions yet
+    return tuple(sorted(unlisted | unseen))
 
 
 def validate_config(target: Target, document: Document, options: RuleOptions | None = None) -> tuple[Finding, ...]:

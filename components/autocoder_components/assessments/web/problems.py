@@ -92,7 +92,9 @@ def refusal_of(error: Exception) -> Refusal:
         case UnicodeError():
             return Refusal(422, "invalid_request", "the request holds half a character (a lone surrogate)")
         case UnreachableError() | DBAPIError() | OSError():
-            _logger.warning("the database does not answer: %s", type(error).__name__)
+            # One line: what follows it may quote rows.
+            told = next(iter(str(getattr(error, "orig", None) or error).splitlines()), "")
+            _logger.warning("the database does not answer: %s: %s", type(error).__name__, told)
             said = "the database does not answer; nothing is known to have changed, ask again"
             return Refusal(503, "unavailable", said, headers={"Retry-After": _BUSY_SECONDS})
     _logger.error("a request failed, which is a mistake in autocoder", exc_info=error)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
+from starlette.applications import Starlette
 
 from autocoder import ForcedStop
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
@@ -31,16 +32,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(
-    store: AssessmentStore, options: WebOptions, listener: socket.socket, *, ready: Callable[[], None] | None = None
-) -> None:
-    """Answer on a listening socket until SIGTERM or SIGINT, and then until everything under way is answered.
-
-    The first signal ends long polls and streams at once; what is still not answered after GRACE_SECONDS is broken off.
-    `ready` is called when requests are answered. A second signal stops by force: raises ForcedStop. Main thread only.
-    """
-    app = make_app(store, options)
-    server = _Server(
+def make_server(app: Starlette) -> uvicorn.Server:
+    """A server for the application that leaves signals alone; `serve(sockets=...)` it, and set `should_exit` to end it."""
+    return _Server(
         uvicorn.Config(
             app,
             http="h11",
@@ -56,6 +50,18 @@ async def serve(
             h11_max_incomplete_event_size=LONGEST_HEAD,
         )
     )
+
+
+async def serve(
+    store: AssessmentStore, options: WebOptions, listener: socket.socket, *, ready: Callable[[], None] | None = None
+) -> None:
+    """Answer on a listening socket until SIGTERM or SIGINT, and then until everything under way is answered.
+
+    The first signal ends long polls and streams at once; what is still not answered after GRACE_SECONDS is broken off.
+    `ready` is called when requests are answered. A second signal stops by force: raises ForcedStop. Main thread only.
+    """
+    app = make_app(store, options)
+    server = make_server(app)
     stopped: list[signal.Signals] = []
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:

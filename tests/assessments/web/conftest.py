@@ -1,0 +1,125 @@
+"""The service on a socket of this machine: a real server in the event loop of the test, over a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.web.app import make_app
+from autocoder_components.assessments.web.options import WebOptions
+from autocoder_components.assessments.web.service import Service
+from autocoder_components.assessments.web.serving import make_server
+
+from tests.store.fresh import fresh_postgres, fresh_sqlite
+
+TOKEN = "correct-horse-battery-staple"
+PREFIX = "/api/v1/assessments"
+
+
+@pytest.fixture(params=["sqlite"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A new, empty database: an SQLite file, unless a test asks for both kinds."""
+    if request.param == "sqlite":
+        yield fresh_sqlite(tmp_path)
+        return
+    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+        yield made
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[AssessmentStore]:
+    """The store of that database, open."""
+    async with open_store(url) as opened:
+        yield opened
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service that answers. `client` asks it, and follows no redirects."""
+
+    url: str
+    client: httpx2.AsyncClient
+    service: Service
+    stop: Callable[[], None]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def raw(self, sent: bytes, *, until_closed: bool = False, seconds: float = 10.0) -> bytes:
+        """What comes back for bytes as they are: the head and what is read with it, or all until it is closed."""
+        stream = await anyio.connect_tcp("127.0.0.1", self.port)
+        got = b""
+        async with stream:
+            await stream.send(sent)
+            with anyio.fail_after(seconds):
+                while until_closed or b"\r\n\r\n" not in got:
+                    try:
+                        got += await stream.receive()
+                    except (anyio.EndOfStream, anyio.BrokenResourceError):
+                        break
+        return got
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@asynccontextmanager
+async def serving(store: AssessmentStore, **options: Any) -> AsyncIterator[Served]:
+    """The service on a free port, for the length of a block; whoever still waits at its end is told so."""
+    app = make_app(store, WebOptions(**options))
+    server = make_server(app)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def stop() -> None:
+            app.state.service.stopping.set()
+            server.should_exit = True
+
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+                yield Served(url, client, app.state.service, stop)
+        finally:
+            stop()
+            await task
+
+
+@pytest.fixture
+async def served(store: AssessmentStore) -> AsyncIterator[Served]:
+    """The service as it is on loopback, without a token."""
+    async with serving(store) as made:
+        yield made
+
+
+def problem(answer: httpx2.Response, status: int, code: str, *fields: str) -> str:
+    """Fails unless the answer is exactly this problem; returns its words."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    told = answer.json()
+    assert (told["type"], told["status"], told["code"], told.get("fields", [])) == (
+        "about:blank",
+        status,
+        code,
+        [*fields],
+    )
+    assert answer.headers["cache-control"] == "no-store"
+    detail = told["detail"]
+    assert isinstance(detail, str)
+    return detail
+
+
+async def completed(store: AssessmentStore, assessment_id: str, result: dict[str, Any]) -> None:
+    """An assessment with a verdict."""
+    await store.create({"id": assessment_id})
+    await store.start_processing(assessment_id)
+    await store.complete(assessment_id, result)

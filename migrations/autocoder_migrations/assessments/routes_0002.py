@@ -35,6 +35,14 @@ def upgrade() -> None:
         _check("comparison_json", "comparison IS NULL OR json_valid(comparison)").ddl_if(dialect="sqlite"),
     )
     op.create_index("ix_assessment_routes_decided", TABLE, ["decided_at"])
+    waiting = sa.text("compared AND comparison IS NULL")
+    op.create_index(
+        "ix_assessment_routes_uncompared",
+        TABLE,
+        ["assessment_id"],
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
 
 
 def downgrade() -> None:

@@ -182,6 +182,7 @@ assessment_routes = Table(
     CheckConstraint("comparison IS NULL OR compared", name="comparison"),
     *_json("decision", "comparison"),
     Index("ix_assessment_routes_decided", "decided_at"),
+    Index("ix_assessment_routes_uncompared", "assessment_id", **_where("compared AND comparison IS NULL")),
 )
 
 

@@ -342,3 +342,29 @@ async def test_the_service_waits_out_a_database_that_is_away(
             await until(partial(completed, second))
             pipeline.drain()
     await server.dispose()
+
+
+async def test_what_is_not_saved_reaches_who_waits_and_the_row_keeps_the_numbers(machine: Path, url: str) -> None:
+    write(machine / ".mcp.json", servers(b=ROOTED))
+
+    def later() -> datetime:
+        return datetime.now(UTC) + timedelta(minutes=11)
+
+    async with open_store(url) as store, open_store(url, clock=later) as sweeper:
+        await store.create({"id": "kept", "paths": ["."]})
+        await store.create({"id": "gone", "paths": ["."], "options": {"saveResults": False}})
+        await serve(url)
+        kept, gone = [await store.wait_for_completion(each) for each in ("kept", "gone")]
+        assert kept.result is not None
+        assert gone.result is not None
+        assert [each["rule"] for each in gone.result["findings"]] == ["AC-511"]
+        assert gone.result["score"] == kept.result["score"]
+        row = await store.get_state("gone", fresh=True)
+        assert row.result is not None
+        assert set(row.result) == {"format", "version", "assessment", "score", "baseline"}
+        assert (await store.get_state("kept", fresh=True)).result == kept.result
+        await store.sweep()
+        assert (await store.wait_for_completion("gone")).result == gone.result
+        await sweeper.sweep()
+        assert (await store.wait_for_completion("gone")).result == row.result
+        assert (await store.wait_for_completion("kept")).result == kept.result

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from pydantic import Field, ValidationError
 
 from autocoder import Batch, Sink, Source, Statement, Transformer, patiently, pipeline_database, reached
+from autocoder_components.assessments.deliveries import deliver, summary_of
 from autocoder_components.assessments.lifecycle import epochs
 from autocoder_components.assessments.lifecycle.errors import AssessmentError
 from autocoder_components.assessments.lifecycle.requests import spec_of
@@ -194,7 +195,7 @@ class RecordVerdicts(Sink[Assessment]):
     """Complete assessments with their reports, in the transaction that ends their way through the pipeline.
 
     A verdict that comes too late (the assessment was cancelled, or another attempt counts) is noted in the audit trail and
-    dropped.
+    dropped. Of a request that says `saveResults: false` the row keeps the numbers; who waits for it gets all of it.
 
     ```yaml
     verdicts: {use: assessments.RecordVerdicts, from: route.results}
@@ -213,12 +214,13 @@ class RecordVerdicts(Sink[Assessment]):
             for each in batch
             if each.request.attempt is not None
         ]
-        return epochs.verdicts(rows, postgres=self._postgres) if rows else iter(())
+        yield from deliver(batch)
+        if rows:
+            yield from epochs.verdicts(rows, postgres=self._postgres)
 
     def _result(self, assessment: Assessment) -> str:
-        document = json_document(assessment)
-        if not self.with_report:
-            document = {name: document[name] for name in ("format", "version", "assessment", "score", "baseline")}
+        whole = self.with_report and assessment.request.save_results
+        document = json_document(assessment) if whole else summary_of(assessment)
         return json.dumps(document, sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 

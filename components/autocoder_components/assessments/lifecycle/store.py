@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Database, DatabaseOptions, open_database, prepare, reached
+from autocoder_components.assessments.deliveries import delivered
 from autocoder_components.assessments.lifecycle import reading, rows, upkeep
 from autocoder_components.assessments.lifecycle.errors import LateResultError, RetriesExhaustedError, WaitTimeoutError
 from autocoder_components.assessments.lifecycle.importing import ImportReport, Release, import_legacy
@@ -353,7 +354,7 @@ class AssessmentStore:
                 left = until - anyio.current_time()
                 state = await self.get_state(assessment_id, fresh=True)
                 if state.is_settled:
-                    return state
+                    return await delivered(self._database, state)
                 if left <= 0:
                     raise WaitTimeoutError(assessment_id, state.state, timeout or 0.0)
                 # Only the waiting is cut short, never a query.

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Instant, JsonText, reached
+from autocoder_components.assessments.deliveries import forget_deliveries
 from autocoder_components.assessments.lifecycle import reading
 from autocoder_components.assessments.lifecycle.rows import Context, change
 from autocoder_components.assessments.lifecycle.states import Action, Actor, State
@@ -71,6 +72,7 @@ async def sweep(writer: Writer, limit: int) -> Swept:
     rescued = await _requeue_all(writer, context, sa.and_(orphaned, remain), limit, Action.RESCUE)
     given_up = await writer.do(lambda connection: _give_up(connection, context, sa.and_(orphaned, ~remain), limit))
     writer.cache.forget(*given_up)
+    await writer.do(lambda connection: forget_deliveries(connection, context.moment))
     return Swept(tuple(rescued), tuple(given_up), tuple(retried), tuple(stranded))
 
 

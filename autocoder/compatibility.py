@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.codec import Codec
-from autocoder.errors import ConfigurationError, Problem
+from autocoder.errors import ConfigurationError, Problem, count
 from autocoder.fingerprint import fingerprint_of, state_types
 from autocoder.graph import Graph, Node
 from autocoder.store.epoch import RUNTIME_STATE
@@ -52,9 +52,9 @@ class _Left:
     """Those of them that stand on a durable channel, and not in the component itself."""
 
     def __str__(self) -> str:
-        parts = [f"{number:,} values of state {name!r}" for name, number in self.states.items()]
+        parts = [f"{count(number, 'value')} of state {name!r}" for name, number in self.states.items()]
         parts += ["the position of the source"] if self.position else []
-        parts += [f"{number:,} messages waiting at port {port!r}" for port, number in self.waiting.items()]
+        parts += [f"{count(number, 'message')} waiting at port {port!r}" for port, number in self.waiting.items()]
         return ", ".join(parts)
 
 
@@ -226,16 +226,20 @@ def _gone_parts(node: Node, left: _Left, now: Mapping[str, Any]) -> Iterable[Pro
     """States and ports that have something stored and that the component does not have any more."""
     for state, number in left.states.items():
         if state not in now["state"]:
-            yield _problem(node, f"has no state {state!r} any more", f"{number:,} values of it", "declare it again")
+            yield _problem(
+                node, f"has no state {state!r} any more", f"{count(number, 'value')} of it", "declare it again"
+            )
     if left.position and node.kind != "source":
         yield _problem(node, f"is a {node.kind}", "the position of a source", "give it another name")
     for port, number in left.waiting.items():
         if port not in now["ports"]:
-            yield _problem(node, f"has no port {port!r} any more", f"{number:,} messages waiting there", "put it back")
+            yield _problem(
+                node, f"has no port {port!r} any more", f"{count(number, 'message')} waiting there", "put it back"
+            )
     for port, number in left.channel.items():
         if port in now["ports"] and port not in now["durable"]:
             what = f"takes {port!r} from a channel in memory now, and messages of the durable one are left"
-            yield _problem(node, what, f"{number:,} messages", "leave it `durable: true` until a run has emptied it")
+            yield _problem(node, what, count(number, "message"), "leave it `durable: true` until a run has emptied it")
 
 
 async def _changed_types(
@@ -254,7 +258,7 @@ async def _changed_types(
             continue
         if (old["scope"], old["type"]) != (new["scope"], new["type"]):
             what = f"state {state!r} was {old['scope']} {old['type']} and is {new['scope']} {new['type']}"
-            problems.append(_problem(node, what, f"{left.states[state]:,} values", "give the new state another name"))
+            problems.append(_problem(node, what, count(left.states[state], "value"), "give the new state another name"))
             continue
         table = component_state.c
         query = sa.select(table.state_key, table.state_data).where(
@@ -271,7 +275,7 @@ async def _changed_types(
         if old["type"] != new["type"]:
             what = f"port {port!r} carried {old['type']} and carries {new['type']}"
             cure = "let a run of the version before empty it"
-            problems.append(_problem(node, what, f"{left.waiting[port]:,} messages waiting there", cure))
+            problems.append(_problem(node, what, f"{count(left.waiting[port], 'message')} waiting there", cure))
             continue
         messages = port_messages.c
         query = sa.select(messages.seq, messages.message_data).where(

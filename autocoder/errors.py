@@ -132,6 +132,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def count(number: int, noun: str) -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(found: str, known: Sequence[str] | Iterable[str], *, plural: str = "known") -> str:
     """The cure for a name that is not known: the nearest ones, or all of them when they are few."""
     names = sorted(set(known))

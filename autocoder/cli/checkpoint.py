@@ -13,9 +13,9 @@ import click
 from autocoder.cli.dlq_options import DurationType
 from autocoder.cli.loading import Session, find_pipeline, name_in, open_session
 from autocoder.cli.options import common_options, json_option
-from autocoder.cli.reporting import State, count, give, give_json, say, table
+from autocoder.cli.reporting import State, give, give_json, say, table
 from autocoder.database import Database
-from autocoder.errors import UsageError, did_you_mean
+from autocoder.errors import UsageError, count, did_you_mean
 from autocoder.store.columns import now
 from autocoder.store.inbox import known_pipelines
 from autocoder.store.opening import open_store

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from autocoder.cli.loading import open_session
 from autocoder.cli.options import common_options, json_option
-from autocoder.cli.reporting import State, count, give, give_json, say, table
+from autocoder.cli.reporting import State, give, give_json, say, table
 from autocoder.database import Database, open_database
-from autocoder.errors import AutocoderError, UnreachableError
+from autocoder.errors import AutocoderError, UnreachableError, count
 from autocoder.settings import Settings
 from autocoder.store import migrate
 from autocoder.store.backup import back_up, check_copy, check_dump, is_dump, opened_copy, restore
@@ -26,6 +27,7 @@ from autocoder.store.schema import read_schema, refusal, trouble
 from autocoder.store.verify import violations
 
 F = TypeVar("F", bound=Callable[..., Any])
+Work = TypeVar("Work", bound=Callable[..., Coroutine[Any, Any, None]])
 
 
 class DatabaseCheckError(AutocoderError):
@@ -46,8 +48,22 @@ def database_options(command: F) -> F:
     return database(environment(json_option(common_options(command))))
 
 
-def _settings(options: dict[str, Any]) -> Settings:
-    return open_session(options["environment"], database=options["database"]).settings
+def subcommand(name: str) -> Callable[[Work], Work]:
+    """Make a command of the group out of an asynchronous function: of its context, the settings, and its own parameters."""
+
+    def register(work: Work) -> Work:
+        @click.pass_context
+        def call(ctx: click.Context, /, *, database: str | None, environment: str | None, **own: Any) -> None:
+            settings = open_session(environment, database=database).settings
+            anyio.run(partial(work, ctx, settings, **own))
+
+        call.__doc__ = work.__doc__
+        made: Any = database_options(call)
+        made.__click_params__ += getattr(work, "__click_params__", [])
+        command.command(name)(made)
+        return work
+
+    return register
 
 
 @asynccontextmanager
@@ -77,31 +93,33 @@ def command() -> None:
     """
 
 
-@command.command("upgrade")
+@subcommand("upgrade")
 @click.argument("revision", default=migrate.HEADS)
-@database_options
-@click.pass_context
-def upgrade(ctx: click.Context, /, revision: str, **options: Any) -> None:
+async def upgrade(ctx: click.Context, settings: Settings, /, revision: str) -> None:
     """Bring the schema up to REVISION (default: the newest), all steps or none; makes it where there is none.
 
     An SQLite file is copied first. No pipeline may be running on the database.
     """
-    anyio.run(_change, ctx, migrate.upgrade, revision, _settings(options))
+    await _change(ctx, migrate.upgrade, revision, settings)
 
 
-@command.command("downgrade")
+def _agreed(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    if not value:
+        raise click.UsageError("a downgrade loses data; back them up (`autocoder db backup`) and say --yes", ctx)
+    return value
+
+
+@subcommand("downgrade")
 @click.argument("revision")
-@click.option("--yes", is_flag=True, help="Lose what the older schema has no place for.")
-@database_options
-@click.pass_context
-def downgrade(ctx: click.Context, /, revision: str, yes: bool, **options: Any) -> None:
+@click.option(
+    "--yes", is_flag=True, expose_value=False, callback=_agreed, help="Lose what the older schema has no place for."
+)
+async def downgrade(ctx: click.Context, settings: Settings, /, revision: str) -> None:
     """Take the schema down to REVISION (-1 is one step, base is nothing at all), all steps or none.
 
     Data that the older schema has no place for are lost: back them up first. An SQLite file is copied by itself.
     """
-    if not yes:
-        raise click.UsageError("a downgrade loses data; back them up (`autocoder db backup`) and say --yes", ctx)
-    anyio.run(_change, ctx, migrate.downgrade, revision, _settings(options))
+    await _change(ctx, migrate.downgrade, revision, settings)
 
 
 async def _change(ctx: click.Context, change: Any, revision: str, settings: Settings) -> None:
@@ -122,15 +140,9 @@ async def _change(ctx: click.Context, change: Any, revision: str, settings: Sett
     say(f"{database.url}: {f'{before} already' if before == behind else f'from {before} to {behind}'}")
 
 
-@command.command("current")
-@database_options
-@click.pass_context
-def current(ctx: click.Context, /, **options: Any) -> None:
+@subcommand("current")
+async def current(ctx: click.Context, settings: Settings, /) -> None:
     """Print the revision that the database has, and how it stands to this version."""
-    anyio.run(_current, ctx, _settings(options))
-
-
-async def _current(ctx: click.Context, settings: Settings) -> None:
     async with _opened(settings) as database:
         schema = await read_schema(database)
     found, standing = sorted(schema.revisions or ()), schema.standing()
@@ -140,15 +152,9 @@ async def _current(ctx: click.Context, settings: Settings) -> None:
         give(f"{', '.join(found) or 'none'} ({standing})")
 
 
-@command.command("history")
-@database_options
-@click.pass_context
-def history(ctx: click.Context, /, **options: Any) -> None:
+@subcommand("history")
+async def history(ctx: click.Context, settings: Settings, /) -> None:
     """List the revisions that this version knows, oldest first, and when the database got them."""
-    anyio.run(_history, ctx, _settings(options))
-
-
-async def _history(ctx: click.Context, settings: Settings) -> None:
     async with _opened(settings) as database:
         steps = await migrate.history(database)
     if _as_json(ctx):
@@ -178,15 +184,9 @@ async def _history(ctx: click.Context, settings: Settings) -> None:
     give("\n".join(table(("revision", "branch", "applied", "what it does"), rows)))
 
 
-@command.command("check")
-@database_options
-@click.pass_context
-def check(ctx: click.Context, /, **options: Any) -> None:
+@subcommand("check")
+async def check(ctx: click.Context, settings: Settings, /) -> None:
     """Compare the schema with what this version needs; exit code 0 where they are the same, else 78."""
-    anyio.run(_check, ctx, _settings(options))
-
-
-async def _check(ctx: click.Context, settings: Settings) -> None:
     async with _opened(settings) as database:
         schema = await read_schema(database)
         standing = schema.standing()
@@ -211,21 +211,15 @@ def _findings(ctx: click.Context, found: list[str], well: str, *, exit_code: int
         raise failure
 
 
-@command.command("backup")
+@subcommand("backup")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@database_options
-@click.pass_context
-def backup(ctx: click.Context, /, file: Path, **options: Any) -> None:
+async def backup(ctx: click.Context, settings: Settings, /, file: Path) -> None:
     """Write a backup to FILE, while pipelines go on.
 
-    A FILE whose name ends in .jsonl.gz becomes a dump of autocoder's tables, in one consistent snapshot, which either
-    database can restore. Any other name becomes a copy of the whole SQLite file. For PostgreSQL as a whole, with the
-    tables of sinks, pg_dump is the tool.
+    A FILE whose name ends in .jsonl.gz becomes a dump of the tables of autocoder and its packs, in one consistent snapshot,
+    which either database can restore. Any other name becomes a copy of the whole SQLite file. For PostgreSQL as a whole,
+    with the tables of sinks, pg_dump is the tool.
     """
-    anyio.run(_backup, ctx, file, _settings(options))
-
-
-async def _backup(ctx: click.Context, file: Path, settings: Settings) -> None:
     async with _opened(settings) as database:
         size = await back_up(database, file)
     if _as_json(ctx):
@@ -234,17 +228,11 @@ async def _backup(ctx: click.Context, file: Path, settings: Settings) -> None:
         say(f"{file}: {count(size, 'byte')}")
 
 
-@command.command("restore")
+@subcommand("restore")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--force", is_flag=True, help="Put it in the place of what the database holds.")
-@database_options
-@click.pass_context
-def restore_backup(ctx: click.Context, /, file: Path, force: bool, **options: Any) -> None:
+async def restore_backup(ctx: click.Context, settings: Settings, /, file: Path, force: bool) -> None:
     """Bring back the backup in FILE. No pipeline may be running on the database; an SQLite file is copied first."""
-    anyio.run(_restore, ctx, file, force, _settings(options))
-
-
-async def _restore(ctx: click.Context, file: Path, force: bool, settings: Settings) -> None:
     async with _opened(settings, create=True) as database:
         before = await restore(database, file, force=force)
     if _as_json(ctx):
@@ -255,16 +243,14 @@ async def _restore(ctx: click.Context, file: Path, force: bool, settings: Settin
     say(f"{database.url}: restored from {file}")
 
 
-@command.command("verify")
+@subcommand("verify")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
-@database_options
-@click.pass_context
-def verify(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
+async def verify(ctx: click.Context, settings: Settings, /, file: Path | None) -> None:
     """Look for damage in the database, or in the backup FILE; exit code 1 where there is some.
 
     The file's pages and indexes, seals of a dump, and the rules that rows must keep. It reads everything.
     """
-    found, shown = anyio.run(_verify, file, _settings(options))
+    found, shown = await _verify(file, settings)
     _findings(ctx, found, f"{shown}: nothing wrong", exit_code=1)
 
 
@@ -284,20 +270,14 @@ async def _verify(file: Path | None, settings: Settings) -> tuple[list[str], str
             return await violations(connection, is_sqlite=database.is_sqlite), database.url
 
 
-@command.command("cleanup")
+@subcommand("cleanup")
 @click.option("--dry-run", is_flag=True, help="Only count.")
-@database_options
-@click.pass_context
-def cleanup(ctx: click.Context, /, dry_run: bool, **options: Any) -> None:
+async def cleanup(ctx: click.Context, settings: Settings, /, dry_run: bool) -> None:
     """Delete what is past its time, as a running pipeline does every hour: completed messages, metrics, expired checkpoints.
 
     How long they are kept say keep_messages (7d), keep_metrics (30d) and keep_checkpoints (10) of the database's settings.
     Dead letters, messages that wait and named checkpoints stay.
     """
-    anyio.run(_cleanup, ctx, dry_run, _settings(options))
-
-
-async def _cleanup(ctx: click.Context, dry_run: bool, settings: Settings) -> None:
     async with _opened(settings) as database:
         schema = await read_schema(database)
         if schema.standing() != "current":

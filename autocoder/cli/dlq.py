@@ -29,9 +29,9 @@ from autocoder.cli.dlq_options import (
 from autocoder.cli.dlq_output import group_data, group_table, letter_data, letter_lines, letter_table
 from autocoder.cli.loading import open_session
 from autocoder.cli.options import common_options, json_option
-from autocoder.cli.reporting import State, count, give, give_json, say
+from autocoder.cli.reporting import State, give, give_json, say
 from autocoder.codec import Codec
-from autocoder.errors import UsageError, describe
+from autocoder.errors import UsageError, count, describe
 from autocoder.masking import masked, unmasked
 from autocoder.sending import without_values
 from autocoder.store.columns import now

@@ -11,10 +11,10 @@ from uuid import UUID
 import click
 
 from autocoder.cli.loading import open_session
-from autocoder.cli.reporting import count, say
+from autocoder.cli.reporting import say
 from autocoder.database import Database
 from autocoder.durations import parse_duration
-from autocoder.errors import UsageError
+from autocoder.errors import UsageError, count
 from autocoder.expression import Condition
 from autocoder.masking import Redactor
 from autocoder.settings import Settings

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from autocoder.errors import AutocoderError, ConfigurationError, Problem, UsageError, describe
+from autocoder.errors import AutocoderError, ConfigurationError, Problem, UsageError, count, describe
 
 INDENT: Final = "       "  # as wide as "error: "
 
@@ -54,11 +54,6 @@ def give(text: str) -> None:
 def give_json(value: Any) -> None:
     """One JSON value to stdout."""
     give(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def count(number: int, noun: str) -> str:
-    """`1 problem`, `2 problems`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int | None = None) -> list[str]:

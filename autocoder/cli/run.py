@@ -12,10 +12,10 @@ import click
 from autocoder.cli.loading import Session, open_session
 from autocoder.cli.options import PIPELINE, common_options, json_option, pipeline_options
 from autocoder.cli.progress import is_live, plain_line, watch
-from autocoder.cli.reporting import State, count, give_json, say, table
+from autocoder.cli.reporting import State, give_json, say, table
 from autocoder.cli.strays import stray_overrides
 from autocoder.database_options import DatabaseOptions
-from autocoder.errors import UsageError
+from autocoder.errors import UsageError, count
 from autocoder.pipeline import Pipeline
 from autocoder.summary import RunSummary
 

@@ -15,12 +15,12 @@ import click
 
 from autocoder.cli.loading import STDIN, Session, open_session
 from autocoder.cli.options import common_options, json_option, pipeline_options
-from autocoder.cli.reporting import State, count, give, give_json, say
+from autocoder.cli.reporting import State, give, give_json, say
 from autocoder.codec import MOST_BYTES, Codec
 from autocoder.contract import IN
 from autocoder.database import Database
 from autocoder.database_options import DatabaseOptions
-from autocoder.errors import AutocoderError, UsageError, describe, did_you_mean
+from autocoder.errors import AutocoderError, UsageError, count, describe, did_you_mean
 from autocoder.sending import Target, target_of, without_values
 from autocoder.store.inbox import known_pipelines, store_messages
 from autocoder.store.opening import open_store

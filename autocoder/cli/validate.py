@@ -9,9 +9,9 @@ import click
 
 from autocoder.cli.loading import Session, open_session
 from autocoder.cli.options import PIPELINE, common_options, json_option, pipeline_options
-from autocoder.cli.reporting import State, count, give_json, problem_data, say
+from autocoder.cli.reporting import State, give_json, problem_data, say
 from autocoder.cli.strays import stray_overrides
-from autocoder.errors import AutocoderError, ConfigurationError, Place, Problem
+from autocoder.errors import AutocoderError, ConfigurationError, Place, Problem, count
 from autocoder.guarantees import loss_warnings
 
 INVALID = ConfigurationError.exit_code

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import anyio
 from pydantic_core import to_json
@@ -80,6 +80,21 @@ class Waiting:
         return len(self._heap)
 
 
+class Standing(TypedDict, total=False):
+    """How a message stands, where there is more to say than its status."""
+
+    attempts: int
+    """How many have failed; 0 where it is not said."""
+    reference: Reference | None
+    """The row that it has already."""
+    identity: str | None
+    error: BaseException | None
+    delay: float | None
+    """Seconds until its next attempt."""
+    target: str | None
+    """The one channel for which it stands at an output."""
+
+
 class Parking:
     """The rows of one unit's parked messages, as they stand at the next barrier."""
 
@@ -109,33 +124,10 @@ class Parking:
         aside = self._let_go.get((port, id(payload))) if self._let_go else None
         return aside.pop(0)[0] if aside else self._lookup(port)(payload)
 
-    def park(
-        self,
-        port: str,
-        payload: Any,
-        status: Status,
-        *,
-        attempts: int = 0,
-        reference: Reference | None = None,
-        identity: str | None = None,
-        error: BaseException | None = None,
-        delay: float | None = None,
-        target: str | None = None,
-    ) -> Reference:
+    def park(self, port: str, payload: Any, status: Status, **how: Unpack[Standing]) -> Reference:
         """Note how a message stands; returns its reference, made here where it has none."""
-        fresh = reference is None
-        row = self.row(
-            port,
-            payload,
-            status,
-            attempts=attempts,
-            reference=reference,
-            identity=identity,
-            error=error,
-            delay=delay,
-            target=target,
-        )
-        if fresh:
+        row = self.row(port, payload, status, **how)
+        if how.get("reference") is None:
             self._fresh.add(row.reference)
         self._changes[row.reference] = row
         return row.reference
@@ -145,23 +137,12 @@ class Parking:
         data, details = self._encoded(port, payload)
         return Call(self._node.name, port, json.dumps(details, sort_keys=True) if data is None else data)
 
-    def row(
-        self,
-        port: str,
-        payload: Any,
-        status: Status,
-        *,
-        attempts: int = 0,
-        reference: Reference | None = None,
-        identity: str | None = None,
-        error: BaseException | None = None,
-        delay: float | None = None,
-        target: str | None = None,
-    ) -> Parked:
-        """The row of a message as it stands; nothing is noted. `target` is the one channel for which it stands at an output."""
+    def row(self, port: str, payload: Any, status: Status, **how: Unpack[Standing]) -> Parked:
+        """The row of a message as it stands; nothing is noted."""
         data, details = self._encoded(port, payload)
-        if target is not None:
-            details = {**(details or {}), "target": target}
+        reference, error, delay = how.get("reference"), how.get("error"), how.get("delay")
+        if how.get("target") is not None:
+            details = {**(details or {}), "target": how["target"]}
         due = None if delay is None else datetime.now(UTC) + timedelta(seconds=delay)
         return Parked(
             self._new_handle() if reference is None else reference,
@@ -169,8 +150,8 @@ class Parking:
             port,
             status,
             data=data,
-            identity=identity,
-            attempts=attempts,
+            identity=how.get("identity"),
+            attempts=how.get("attempts", 0),
             max_attempts=self._node.on_error.retry.attempts,
             next_retry_at=due,
             error_type=None if error is None else getattr(error, "error_type", type(error).__name__),

@@ -188,7 +188,7 @@ async def test_waiting_messages_need_their_port_their_type_and_a_durable_channel
     texts = other.add("sum", Texts(), after=other.add("texts", Text()), channel=DURABLE)
     other.add("out", Collect(), after=texts)
     problems = await refused(other, url)
-    assert any("port 'in' carried int and carries str; 1 messages waiting there" in each for each in problems)
+    assert any("port 'in' carried int and carries str; 1 message waiting there" in each for each in problems)
     await chain(Double(), "sum").run_async(database=url)
     await made.run_async(database=url)  # nothing waits any more
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.crash import processes  # first: it arms the failpoints
 
 # isort: split
+from tests.crash import assessments
 from tests.crash.bugs import BUGS
 from tests.crash.campaign import (
     Caught,
@@ -29,19 +30,24 @@ from tests.crash.campaign import (
     run_cancellations,
     takeover_plans,
 )
-from tests.crash.case import Result
+from tests.crash.case import Plan, Result
 from tests.crash.databases import BACKENDS, Databases, open_databases
 from tests.crash.topologies import TOPOLOGIES
+
+ASSESSMENTS = "assessments"
 
 
 def main() -> int:
     """Run a campaign on each database and print what it came to."""
     processes.check()
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("topologies", nargs="*", default=list(TOPOLOGIES), help="which pipelines (all)")
+    parser.add_argument(
+        "topologies", nargs="*", help="which pipelines, or `assessments`: the lifecycle and its service (all)"
+    )
     parser.add_argument("--database", choices=BACKENDS, action="append", help="which database (both)")
     parser.add_argument("--random", type=int, default=1000, help="kills at random times, on each database")
     parser.add_argument("--failpoint", type=int, default=1000, help="kills at named places, on each database")
+    parser.add_argument("--assessments", type=int, default=120, help="kills of those who work on assessments, likewise")
     parser.add_argument("--beside", type=int, default=6, help="rounds of savepoints, replays, retention, table making")
     parser.add_argument("--takeover", type=int, default=3, help="rounds of frozen owners and lost answers")
     parser.add_argument(
@@ -51,6 +57,12 @@ def main() -> int:
     parser.add_argument("--cancel", type=int, default=7, help="cancel at every n-th await, on SQLite (0: at none)")
     parser.add_argument("--report", type=Path, default=Path("build/crash"), help="the folder for the figures as JSON")
     given = parser.parse_args()
+    unknown = set(given.topologies) - {*TOPOLOGIES, ASSESSMENTS}
+    if unknown:
+        parser.error(f"nothing is called {', '.join(sorted(unknown))}; known: {', '.join((*TOPOLOGIES, ASSESSMENTS))}")
+    asked = given.topologies or [*TOPOLOGIES, ASSESSMENTS]
+    given.topologies = [each for each in asked if each != ASSESSMENTS]
+    given.assessments = given.assessments if ASSESSMENTS in asked else 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped, too
     outcome, started = Outcome(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="autocoder-crash-") as name, contextlib.ExitStack() as stack:
@@ -58,7 +70,10 @@ def main() -> int:
         backends = given.database or BACKENDS
         databases = {each: stack.enter_context(open_databases(each, folder)) for each in backends}
         for backend in backends:
-            campaign(outcome, backend, given.topologies, databases, folder, given)
+            if given.topologies:
+                campaign(outcome, backend, given.topologies, databases, folder, given)
+            if given.assessments:
+                assess(outcome, backend, databases, folder, given.assessments)
             show(outcome, backend)
             if given.bugs:
                 chosen = [BUGS[name] for name in given.bug or BUGS]
@@ -96,6 +111,20 @@ def campaign(
         *(takeover_plans(backend, busy, amounts.takeover) if amounts.takeover else ()),
         *(beside_plans(backend, busy, amounts.beside) if amounts.beside else ()),
     ]
+    _run(outcome, backend, plans, databases, folder)
+
+
+def assess(outcome: Outcome, backend: str, databases: dict[str, Databases], folder: Path, kills: int) -> None:
+    """All cases of assessments on one database."""
+    for result in run_all(assessments.counted_plans(backend), databases, folder):
+        outcome.add(result)
+        _tell(result)
+    passages = {kind: outcome.passages[backend, kind] for kind in assessments.KINDS}
+    busy = {kind: outcome.busy[backend, kind] for kind in assessments.KINDS}
+    _run(outcome, backend, list(assessments.plans(backend, passages, busy, kills)), databases, folder)
+
+
+def _run(outcome: Outcome, backend: str, plans: Sequence[Plan], databases: dict[str, Databases], folder: Path) -> None:
     for number, result in enumerate(run_all(plans, databases, folder), 1):
         outcome.add(result)
         _tell(result)

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from tests.crash import processes  # first: it arms the failpoints
 
 # isort: split
+from tests.crash import assessments
 from tests.crash.bugs import BUGS, Bug, plant
 from tests.crash.cancellation import cancelled_at
 from tests.crash.case import Life, Plan, Result, run
@@ -198,8 +199,9 @@ def _begin() -> None:
 def _run(plan: Plan) -> Result:
     assert _context is not None
     databases, folder = _context
+    one = assessments.run if plan.topology in assessments.KINDS else run
     try:
-        return run(plan, databases[plan.backend], folder)
+        return one(plan, databases[plan.backend], folder)
     except Exception:
         return Result(plan, violations=[f"the harness failed: {traceback.format_exc()[-1500:]}"])
 

@@ -155,12 +155,12 @@ class _Case:
         if status is None:
             processes.kill(pid)
             if life.seconds is None:
-                raise processes.Broken(f"a life hangs ({life}): {_tail(self._log)}")
+                raise processes.Broken(f"a life hangs ({life}): {tail_of(self._log)}")
             self._result.killed[""] += 1
         elif os.WIFSIGNALED(status):
             self._result.killed[life.failpoint.partition(":")[0]] += 1
         elif status:
-            raise processes.Broken(f"a life ({life}) ends with {status >> 8}: {_tail(self._log)}")
+            raise processes.Broken(f"a life ({life}) ends with {status >> 8}: {tail_of(self._log)}")
 
     def _freeze(self, pid: int, number: int, life: Life) -> None:
         """Stop a process until another has taken over; when it goes on, one of the two ends, and the other finishes.
@@ -184,10 +184,10 @@ class _Case:
             status = ended if each == successor and ended is not None else processes.wait(each, self._patience)
             if status is None:
                 processes.kill(each)
-                raise processes.Broken(f"{what} hangs: {_tail(self._log)}")
+                raise processes.Broken(f"{what} hangs: {tail_of(self._log)}")
             beaten += bool(status)
             if status and (beaten > 1 or "LeaseLost" not in self._log.read_text()):
-                raise processes.Broken(f"{what} ends with {status >> 8}: {_tail(self._log)}")
+                raise processes.Broken(f"{what} ends with {status >> 8}: {tail_of(self._log)}")
 
     def _crowd(self, first: int, number: int, life: Life) -> None:
         """Several instances at once: whoever owns the pipeline and has come far enough is killed, and another takes over."""
@@ -204,11 +204,11 @@ class _Case:
                 elif status is not None:
                     running.remove(pid)
                     if status:
-                        raise processes.Broken(f"one of {life.crowd} ends with {status >> 8}: {_tail(self._log)}")
+                        raise processes.Broken(f"one of {life.crowd} ends with {status >> 8}: {tail_of(self._log)}")
         for pid in running:
             processes.kill(pid)
         if running:
-            raise processes.Broken(f"{len(running)} of {life.crowd} instances hang: {_tail(self._log)}")
+            raise processes.Broken(f"{len(running)} of {life.crowd} instances hang: {tail_of(self._log)}")
 
     async def _expire(self) -> bool:
         """Let the lease of the pipeline expire; False where somebody holds it locked."""
@@ -227,9 +227,9 @@ class _Case:
         status = processes.wait(pid, self._patience)
         if status is None:
             processes.kill(pid)
-            raise processes.Broken(f"the last life hangs: {_tail(self._log)}")
+            raise processes.Broken(f"the last life hangs: {tail_of(self._log)}")
         if status:
-            raise processes.Broken(f"the last life ends with {status >> 8}: {_tail(self._log)}")
+            raise processes.Broken(f"the last life ends with {status >> 8}: {tail_of(self._log)}")
         expected = self._topology.fold(self._plan.seed, upto)
         expected.cleaned = any("clean" in life.work for life in self._plan.lives)
         self._result.violations += processes.ask(lambda: judge(self._url, self._name, expected), self._log)
@@ -316,5 +316,6 @@ WORKS: Final[dict[str, Callable[[_Case, int, int], Awaitable[None]]]] = {
 }
 
 
-def _tail(log: Path) -> str:
+def tail_of(log: Path) -> str:
+    """The last lines of what a process said."""
     return "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else ""

@@ -34,7 +34,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert len(dict(attrs)) == len(attrs), f"an attribute of {tag} stands there twice: {attrs}"
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "input", "br", "hr", "wbr", "path", "rect", "circle"):
+        if tag not in ("meta", "link", "input", "br", "hr", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

@@ -182,9 +182,9 @@ async def test_an_event_id_of_nobody_is_refused(store: AssessmentStore, served: 
 
 async def test_a_silent_stream_is_kept_alive_and_ends_with_its_time(store: AssessmentStore) -> None:
     await store.create({"id": "one"})
-    async with serving(store, look=0.01, keep_alive=0.05, longest_stream=0.5) as served:
-        async with following(served, "one") as (_, events):
-            told = [each async for each in events]
+    options = {"look": 0.01, "keep_alive": 0.05, "longest_stream": 0.5}
+    async with serving(store, **options) as served, following(served, "one") as (_, events):
+        told = [each async for each in events]
     assert [each.name for each in told[:2]] == ["audit", "state"]
     assert {each.data for each in told[2:]} == {"still here"}
 

@@ -42,13 +42,17 @@ def asset(name: str) -> str:
 def page(
     title: str,
     *main: Child,
+    heading: Child = None,
     head: Child = None,
     status: int = 200,
     session: bool = False,
     headers: dict[str, str] | None = None,
     **attributes: str | None,
 ) -> Response:
-    """A whole page. `head` stands under the title; `session`: whether there is a session to end; `attributes` of <main>."""
+    """A whole page. `heading` is the title where it is more than text, `head` stands under it.
+
+    `session`: whether there is one to end. `attributes` are those of <main>.
+    """
     links = joined(
         [
             element("link", rel="stylesheet", href=asset("pages.css")),
@@ -60,7 +64,7 @@ def page(
     banner = element(
         "header",
         element("nav", element("a", "Assessments", href="/"), leave if session else None, aria_label="Service"),
-        element("h1", title),
+        element("h1", title if heading is None else heading),
         head,
         class_="top",
     )

@@ -14,7 +14,7 @@ from typing import Final
 from autocoder_components.assessments.reports.text import cut, stamp, visible
 
 LONGEST: Final = 4000
-_VOID: Final = frozenset({"br", "hr", "input", "link", "meta", "wbr", "path", "rect", "circle"})
+_VOID: Final = frozenset({"br", "hr", "input", "link", "meta", "wbr"})
 
 
 class Html(str):

@@ -63,10 +63,10 @@ async def show_list(request: Request) -> Response:
     else:
         hint = joined(["Ask for one: ", element("code", "autocoder assessments create --path ~/projects")])
         body = empty("No assessments yet", hint)
-    return page("Assessments", _filters(query), body, session=not service_of(request).guard.is_open)
+    return page("Assessments", _filters(query, narrowed=narrowed), body, session=not service_of(request).guard.is_open)
 
 
-def _filters(query: FormQuery) -> Html:
+def _filters(query: FormQuery, *, narrowed: bool) -> Html:
     boxes = [
         element(
             "label",
@@ -89,15 +89,8 @@ def _filters(query: FormQuery) -> Html:
     )
     buttons = element("div", element("button", "Show"), element("a", "Show all", href="/"), class_="buttons")
     states = element("fieldset", element("legend", "State"), *boxes, class_="filters")
-    return element(
-        "form",
-        states,
-        element("div", *fields, class_="fields"),
-        buttons,
-        action="/",
-        class_="card narrow",
-        role="search",
-    )
+    form = element("form", states, element("div", *fields, class_="fields"), buttons, action="/", role="search")
+    return element("details", element("summary", "Narrow the list"), form, class_="card narrow", open=narrowed)
 
 
 def _input(label: str, name: str, value: str | None, **attributes: str | int) -> Html:
@@ -156,10 +149,11 @@ async def show_one(request: Request) -> Response:
     return page(
         f"Assessment {assessment_id}",
         _news(assessment_id),
-        _facts(state),
         verdict(state.result) if state.result is not None else None,
+        _facts(state),
         _timeline(entries),
         _request(state, place),
+        heading=joined(["Assessment ", said(assessment_id)]),
         head=element("p", _state(state.state), " ", state.assessment_type, " assessment, asked for by ", state.source),
         session=not service.guard.is_open,
         data_events=None if state.is_settled else f"{place}/events",

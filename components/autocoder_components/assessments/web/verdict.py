@@ -215,7 +215,7 @@ def _not_judged(outcomes: Sequence[_Outcome]) -> Html | None:
         "section",
         element("h2", "Without a verdict", id="no-verdict"),
         element("p", lead, class_="lead"),
-        element("div", table, class_="card scroll", tabindex="0", role="region", aria_labelledby="no-verdict"),
+        element("div", table, class_="card scroll"),
         aria_labelledby="no-verdict",
     )
 

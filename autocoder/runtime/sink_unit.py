@@ -77,7 +77,7 @@ class SinkUnit(Unit):
                 written = self.component.write(payloads, self._keys(batch))
             else:
                 written = self.component.write(payloads)
-            if inspect.isawaitable(written):
+            if written is not None and inspect.isawaitable(written):
                 caught: list[Exception] = []
                 yield _catching(written, caught)
                 if caught:

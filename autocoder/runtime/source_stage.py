@@ -27,7 +27,8 @@ from autocoder.runtime.unit import CHUNK, Unit
 from autocoder.store.failpoints import reached
 from autocoder.tracing import origin_key
 
-SLICE: Final = 0.005
+SLICE: Final = 0.01
+"""So many seconds a source that never waits keeps the event loop to itself."""
 
 
 class SourceStage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -281,21 +281,26 @@ class Pipeline:
             raise UsageError(f"pipeline {self.name!r} is running already; build another one to run it twice at once")
         graph = self.compile()
         _refuse_unkept(graph, database, keep=keep)
-        redactor = Redactor(graph.secrets)
-        async with AsyncExitStack() as stack:
-            opened = await stack.enter_async_context(open_database(database)) if database is not None else None
-            if opened is not None and keep:
-                keeper: Keeper = await stack.enter_async_context(
-                    _keeping(graph, opened, redactor, wait=wait, restart=restart)
-                )
-            else:
-                keeper = Unkept(graph, opened)
-            self._run = Run(graph, keeper=keeper, redactor=redactor, on_dead_letter=on_dead_letter)
-            stack.enter_context(in_use(opened))
-            try:
-                return await (_with_signals(self._run) if signals else self._run())
-            finally:
-                self._run = None
+        redactor, begun = Redactor(graph.secrets), anyio.Event()
+
+        async def run() -> RunSummary:
+            async with AsyncExitStack() as stack:
+                opened = await stack.enter_async_context(open_database(database)) if database is not None else None
+                if opened is not None and keep:
+                    keeper: Keeper = await stack.enter_async_context(
+                        _keeping(graph, opened, redactor, wait=wait, restart=restart)
+                    )
+                else:
+                    keeper = Unkept(graph, opened)
+                self._run = Run(graph, keeper=keeper, redactor=redactor, on_dead_letter=on_dead_letter)
+                stack.enter_context(in_use(opened))
+                begun.set()
+                try:
+                    return await self._run()
+                finally:
+                    self._run = None
+
+        return await (_with_signals(self, run, begun) if signals else run())
 
     def drain(self) -> None:
         """Stop reading; what was read is finished and committed, then `run_async` returns. From the same event loop."""
@@ -361,8 +366,11 @@ async def _keeping(
         yield Kept(graph, store, ownership, redactor)
 
 
-async def _with_signals(run: Run) -> RunSummary:
-    """Drain on the first SIGTERM or SIGINT, stop by force on the second."""
+async def _with_signals(pipeline: Pipeline, run: Callable[[], Awaitable[RunSummary]], begun: anyio.Event) -> RunSummary:
+    """Drain on the first SIGTERM or SIGINT, stop by force on the second.
+
+    Until it has begun (it opens its database, or waits for another instance) there is nothing to drain: the first ends it.
+    """
     stopped: list[signal.Signals] = []
 
     async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
@@ -370,10 +378,10 @@ async def _with_signals(run: Run) -> RunSummary:
             task_status.started()
             async for number in received:
                 stopped.append(number)
-                if len(stopped) > 1:
+                if len(stopped) > 1 or not begun.is_set():
                     scope.cancel()
                     return
-                run.drain()
+                pipeline.drain()
 
     summary: RunSummary | None = None
     failure: Exception | None = None
@@ -387,6 +395,8 @@ async def _with_signals(run: Run) -> RunSummary:
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+    if summary is None and len(stopped) == 1:
+        return RunSummary(pipeline.name, {}, 0.0, drained=True)
     if summary is None:
         forced = ForcedStop(
             f"stopped by force by a second {stopped[-1].name}; what was not committed will be done again"

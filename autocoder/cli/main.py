@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import Any, Final
@@ -26,6 +28,8 @@ from autocoder.errors import AutocoderError, describe, did_you_mean
 PROGRAM: Final = "autocoder"
 GROUP: Final = "autocoder.commands"
 COMPONENTS_GROUP: Final = "autocoder.components"
+DRAINING: Final = "run"
+"""The command that a first SIGTERM ends in peace."""
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("autocoder.cli.run", "Run a pipeline to the end of its input."),
@@ -79,6 +83,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        if name != DRAINING and signal.getsignal(signal.SIGTERM) is _stop_early:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if name not in self.list_commands(ctx) and not name.startswith("-") and not ctx.resilient_parsing:
             cure = did_you_mean(name, self.list_commands(ctx), plural="commands")
             raise click.UsageError(f"there is no command {name!r}; {cure}", ctx)
@@ -199,8 +205,17 @@ def _is_broken_pipe(error: BaseException | None) -> bool:
     return False
 
 
+def _stop_early(_number: int, _frame: Any) -> None:
+    """SIGTERM before a run listens itself: nothing is open yet. (What a module raises while it is imported is a mistake.)"""
+    with suppress(OSError):
+        os.write(2, b"stopped as asked, before anything was read\n")
+    os._exit(0)
+
+
 def main() -> None:
     """The entry point of the console script."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # until the run listens itself
+        signal.signal(signal.SIGTERM, _stop_early)
     code = execute()
     if code in FORCED:  # a handler stuck in a thread would keep the process alive
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -145,20 +145,23 @@ def _problem(found: Any, model: type[BaseModel], places: dict[Steps, Place], fil
     return Problem(_nearest(places, steps, file), f"{said}: {what}" if said else what)
 
 
-def _fields(model: Any, steps: Steps) -> Sequence[str]:
+def _fields(model: type[BaseModel], steps: Steps) -> Sequence[str]:
     """The fields of the model that stands at `steps` of another one."""
-    for step in steps:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = model.model_fields.get(str(step))
-            model = None if field is None else _inner(field.annotation)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    found: type[BaseModel] | None = model
+    at = 0
+    while found is not None and at < len(steps):
+        field = found.model_fields.get(str(steps[at]))
+        found, held = (None, False) if field is None else _inner(field.annotation)
+        at += 2 if held else 1  # the index or key of what a field holds
+    return [] if found is None else list(found.model_fields)
 
 
-def _inner(annotation: Any) -> Any:
-    """The model in `list[M]` or `dict[str, M]`."""
-    arguments = getattr(annotation, "__args__", ())
-    models = [each for each in arguments if isinstance(each, type) and issubclass(each, BaseModel)]
-    return models[0] if models else annotation
+def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The model that a field is, or with True the one that it holds, as `list[M]` and `dict[str, M]` do."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    held = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return (held[0] if held else None), True
 
 
 def _nearest(places: dict[Steps, Place], steps: Steps, file: str) -> Place:
@@ -172,7 +175,7 @@ def _shorter(steps: Steps) -> Iterator[Steps]:
 
 def suggestion(found: str, known: Sequence[str]) -> str:
     """The cure for a name that is not known: the nearest ones, or some of them all."""
-    near = difflib.get_close_matches(found, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(found, known, n=3, cutoff=0.75)
     if near:
         return "did you mean " + " or ".join(map(repr, near)) + "?"
     names = sorted(known)

@@ -55,6 +55,16 @@ def open_session(
     environment: str | None = None, *, allowed: Sequence[str] = (), database: str | None = None
 ) -> Session:
     """The session of this command; also sets up logging. Raises ConfigurationError for settings that are wrong."""
+    session, problems = settings_and_problems(environment, allowed=allowed, database=database)
+    if problems:
+        raise ConfigurationError(problems)
+    return session
+
+
+def settings_and_problems(
+    environment: str | None = None, *, allowed: Sequence[str] = (), database: str | None = None
+) -> tuple[Session, list[Problem]]:
+    """As `open_session`, for what judges pipelines all the same: where settings are wrong the session has the defaults."""
     state = click.get_current_context().ensure_object(State)
     explicit: dict[str, Any] = {}
     if database is not None:
@@ -63,10 +73,10 @@ def open_session(
         explicit["logging"] = {"level": state.log_level}
     settings, problems = load_settings(environment, environ=os.environ, explicit=explicit)
     if settings is None:
-        raise ConfigurationError(problems)
+        settings = Settings()
     state.secrets |= settings.secrets
     configure_logging(settings.logging.level, settings.logging.format, settings.secrets)
-    return Session(settings, Registry.installed(), tuple(allowed))
+    return Session(settings, Registry.installed(), tuple(allowed)), problems
 
 
 def find_pipeline(name: str, registry: Registry) -> Path | str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autocoder.cli.loading import Session, open_session
+from autocoder.cli.loading import Session, settings_and_problems
 from autocoder.cli.options import PIPELINE, common_options, json_option, pipeline_options
 from autocoder.cli.reporting import State, give_json, problem_data, say
 from autocoder.cli.strays import stray_overrides
@@ -29,14 +29,15 @@ def command(ctx: click.Context, pipelines: tuple[str, ...], environment: str | N
     Each problem is one line on stderr, `file:line:column: what; what was found; the cure`; the exit code is then 78. A warning
     looks the same and changes no exit code: it says where messages may be lost, or which overrides change nothing.
     """
-    session = open_session(environment, allowed=allowed)
+    session, wrong = settings_and_problems(environment, allowed=allowed)
     results = {name: _judge(session, name) for name in pipelines}
-    problems = [each for judged in results.values() for each in judged.problems]
+    problems = [*wrong, *(each for judged in results.values() for each in judged.problems)]
     strays = stray_overrides(session, (judged.pipeline for judged in results.values()))
     if ctx.ensure_object(State).json:
         judgements = [_data(name, judged) for name, judged in results.items()]
         told = [problem_data(each) for each in strays]
-        give_json({"valid": not problems, "pipelines": judgements, "warnings": told})
+        settings = [problem_data(each) for each in wrong]
+        give_json({"valid": not problems, "settings": settings, "pipelines": judgements, "warnings": told})
     for stray in strays:
         say(f"warning: {stray}")
     for problem in problems:
@@ -48,7 +49,9 @@ def command(ctx: click.Context, pipelines: tuple[str, ...], environment: str | N
             say(f"{name}: pipeline {judged.pipeline!r} is valid")
     if problems:
         broken = sum(1 for judged in results.values() if judged.problems)
-        say(f"{count(len(problems), 'problem')} in {broken} of {count(len(results), 'pipeline')}")
+        where = ["the settings"] if wrong else []
+        where += [f"{broken} of {count(len(results), 'pipeline')}"] if broken else []
+        say(f"{count(len(problems), 'problem')} in {' and '.join(where)}")
         ctx.exit(INVALID)
 
 

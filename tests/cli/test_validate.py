@@ -40,6 +40,22 @@ def test_all_problems_of_all_files_a_line_each(cli: Run, write: Write) -> None:
     assert lines[-2:] == ["demo.yaml: pipeline 'demo' is valid", f"{len(lines) - 2} problems in 2 of 3 pipelines"]
 
 
+def test_wrong_settings_do_not_hide_what_is_wrong_with_pipelines(cli: Run, write: Write) -> None:
+    write("config/development.yaml", "database: {pool_size: many}\n")
+    write("wrong.yaml", WRONG)
+    answer = cli("validate", "wrong.yaml", "demo.yaml")
+    lines = answer.err.splitlines()
+    assert answer.code == 78
+    assert lines[0].startswith("config/development.yaml:1:23: database.pool_size: must be")
+    assert lines[1].startswith("wrong.yaml:3:")
+    assert lines[-1] == f"{len(lines) - 2} problems in the settings and 1 of 2 pipelines"
+    alone = cli("validate", "demo.yaml")
+    assert (alone.code, alone.err.splitlines()[-1]) == (78, "1 problem in the settings")
+    data = json.loads(cli("validate", "--json", "demo.yaml").out)
+    assert (data["valid"], data["pipelines"][0]["valid"], data["settings"][0]["line"]) == (False, True, 1)
+    assert cli("run", "demo.yaml").code == 78
+
+
 def test_json_gives_the_problems_as_objects(cli: Run, write: Write) -> None:
     write("wrong.yaml", WRONG)
     answer = cli("validate", "--json", "demo.yaml", "wrong.yaml")

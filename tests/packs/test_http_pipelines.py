@@ -18,7 +18,7 @@ import anyio
 import pytest
 from autocoder_components.http import Get, Post, RefusedError
 
-from autocoder import Pipeline, PipelineError, Source
+from autocoder import ConfigurationError, Pipeline, PipelineError, Source
 from autocoder.registry import Registry
 from tests.packs.http_server import SECRET, Reply, Request, Server, as_json, read
 
@@ -46,6 +46,21 @@ def test_bad_configuration_is_refused_without_its_secrets(make: Callable[[], Any
         make()
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_url_is_judged_with_the_other_fields() -> None:
+    text = """
+pipeline: p
+components:
+  numbers: {use: flow.Generate, with: {count: 3, value: "i"}}
+  page: {use: http.Post, from: numbers, with: {url: "ftp://me:hunter2@host/x", requests: 0}}
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline.from_yaml(text)
+    problems = [str(each) for each in caught.value.problems]
+    assert any("url: the url must begin with http:// or https:// and name a host" in each for each in problems)
+    assert any("requests: must be greater than or equal to 1" in each for each in problems)
+    assert "hunter2" not in str(problems)
 
 
 async def test_no_secret_is_told_or_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,10 +12,10 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from autocoder import UnreachableError
 
@@ -117,8 +117,8 @@ def _short_urls(record: logging.LogRecord) -> bool:
     return True
 
 
-def check_url(url: str) -> None:
-    """Refuse what is no http(s) URL; raises ValueError, which does not repeat the URL: it may hold a secret."""
+def checked_url(url: str) -> str:
+    """The URL, if it is one of http(s); raises ValueError, which does not repeat it: it may hold a secret."""
     try:
         httpx = import_httpx()
     except ImportError as error:
@@ -128,9 +128,12 @@ def check_url(url: str) -> None:
     except (httpx.InvalidURL, ValueError):
         raise ValueError("the url cannot be read; write http://host/path or https://host/path") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(
-            f"the url must begin with http:// or https:// and name a host, found {parsed.scheme or 'neither'}"
-        )
+        raise ValueError("the url must begin with http:// or https:// and name a host")
+    return url
+
+
+Url = Annotated[str, AfterValidator(checked_url)]
+"""A field that holds the URL of a server: judged with the other fields, so that all that is wrong is told at once."""
 
 
 def shown(url: Any) -> str:

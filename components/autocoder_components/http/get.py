@@ -17,8 +17,8 @@ from autocoder_components.http.exchange import (
     Retries,
     Terms,
     Timeouts,
+    Url,
     check_headers,
-    check_url,
     import_httpx,
     shown,
 )
@@ -52,7 +52,7 @@ class Get(Source[T]):
     ```
     """
 
-    url: str = Field(description="where to read: http://... or https://...")
+    url: Url = Field(description="where to read: http://... or https://...")
     every: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="seconds between two requests; without it, one request"
     )
@@ -70,7 +70,6 @@ class Get(Source[T]):
     max_body: int = Field(default=64 * 1024 * 1024, gt=0, description="bytes, the longest answer that is read")
 
     def check(self) -> None:
-        check_url(self.url)
         check_headers(self.headers, ("If-None-Match", "If-Modified-Since", "Accept"))
         if (self.cursor_field is None) != (self.cursor_param is None):
             raise ValueError("cursor_field and cursor_param go together; give both or neither")

@@ -17,8 +17,8 @@ from autocoder_components.http.exchange import (
     Retries,
     Terms,
     Timeouts,
+    Url,
     check_headers,
-    check_url,
 )
 
 
@@ -48,7 +48,7 @@ class Post(Sink[Any]):
     ```
     """
 
-    url: str = Field(description="where to send: http://... or https://...")
+    url: Url = Field(description="where to send: http://... or https://...")
     method: Literal["POST", "PUT", "PATCH"] = Field(default="POST", description="the method of the request")
     batch: bool = Field(default=False, description="send the payloads of a batch as one JSON array")
     requests: int = Field(default=8, ge=1, le=100, description="how many requests may be under way at once")
@@ -59,7 +59,6 @@ class Post(Sink[Any]):
     max_body: int = Field(default=1024 * 1024, gt=0, description="bytes, the longest answer that is read")
 
     def check(self) -> None:
-        check_url(self.url)
         check_headers(self.headers, ("Idempotency-Key", "Content-Type", "Content-Length"))
         self._exchange: Exchange | None = None
         self._accepted: set[str] = set()

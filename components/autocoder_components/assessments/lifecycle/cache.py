@@ -1,10 +1,15 @@
-"""A bounded cache of assessments in this process. The database is the truth: what can still change is soon forgotten."""
+"""A bounded cache of assessments in this process. The database is the truth: what can still change is soon forgotten.
+
+Below it there may be a level that processes share (`shared_cache`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final, Protocol
 
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 
@@ -15,11 +20,50 @@ ENDED_SECONDS: Final = 300.0
 """How long a verdict is remembered: it cannot change, but it may be deleted."""
 
 
-class StateCache:
-    """The last states by id, at most `most`, the longest unused dropped first. An older version never replaces a newer."""
+def age_of(state: AssessmentState) -> tuple[float, int, float]:
+    """What grows with every change of an assessment, and where one is deleted and made anew."""
+    return state.created_at.timestamp(), state.version, state.updated_at.timestamp()
 
-    def __init__(self, most: int = MOST) -> None:
+
+def seconds_to_keep(state: AssessmentState) -> float:
+    """How long a state may be told without asking the database."""
+    return ENDED_SECONDS if state.state in (State.COMPLETED, State.CANCELLED) else ACTIVE_SECONDS
+
+
+class SharedLevel(Protocol):
+    """A level below the cache of a process. It never fails: what it cannot do costs a question to the database."""
+
+    async def get(self, assessment_id: str) -> tuple[AssessmentState | None, int | None]:
+        """The state, or None; and a moment to hand to `put` with what the database says to the same question."""
+        ...
+
+    async def put(self, state: AssessmentState, moment: int | None) -> None:
+        """Remember what was read from the database behind that moment."""
+        ...
+
+    async def changed(self, *states: AssessmentState) -> None:
+        """These are the newest; nothing older is told from now on."""
+        ...
+
+    async def created(self, moment: datetime, *assessment_ids: str) -> None:
+        """These were created just now, or not before this moment; nothing from before is told from now on."""
+        ...
+
+    async def forget(self, *assessment_ids: str) -> None:
+        """These changed, or are gone."""
+        ...
+
+
+class StateCache:
+    """The last states by id, at most `most`, the longest unused dropped first. An older version never replaces a newer.
+
+    `on_write` is told what this process wrote.
+    """
+
+    def __init__(self, most: int = MOST, shared: SharedLevel | None = None) -> None:
         self.hits = self.misses = 0
+        self.shared = shared
+        self.on_write: Callable[[Iterable[str]], None] = lambda _: None
         self._most = most
         self._kept: OrderedDict[str, tuple[float, AssessmentState]] = OrderedDict()
 
@@ -33,14 +77,16 @@ class StateCache:
         self.hits += 1
         return state
 
+    def is_older(self, state: AssessmentState) -> bool:
+        """Whether this process has seen a newer one: it comes from a place that lags behind."""
+        _, known = self._kept.get(state.assessment_id, (0.0, None))
+        return known is not None and age_of(known) > age_of(state)
+
     def put(self, state: AssessmentState) -> None:
         """Remember a state that was read or written just now."""
-        _, known = self._kept.get(state.assessment_id, (0.0, None))
-        if known is not None and (known.version, known.updated_at) > (state.version, state.updated_at):
+        if self.is_older(state):
             return
-        final = state.state in (State.COMPLETED, State.CANCELLED)
-        until = time.monotonic() + (ENDED_SECONDS if final else ACTIVE_SECONDS)
-        self._kept[state.assessment_id] = (until, state)
+        self._kept[state.assessment_id] = (time.monotonic() + seconds_to_keep(state), state)
         self._kept.move_to_end(state.assessment_id)
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
@@ -49,3 +95,24 @@ class StateCache:
         """These changed, or are gone."""
         for each in assessment_ids:
             self._kept.pop(each, None)
+
+    async def changed(self, state: AssessmentState) -> None:
+        """This was written just now: remember it, and let no other process remember an older one."""
+        self.put(state)
+        self.on_write([state.assessment_id])
+        if self.shared is not None:
+            await self.shared.changed(state)
+
+    async def created(self, moment: datetime, *assessment_ids: str) -> None:
+        """These were created just now: what was deleted under the same id is forgotten, here and in the shared level."""
+        self.forget(*assessment_ids)
+        self.on_write(assessment_ids)
+        if self.shared is not None:
+            await self.shared.created(moment, *assessment_ids)
+
+    async def changed_otherwise(self, *assessment_ids: str) -> None:
+        """These were written or deleted just now: forget them, here and in the shared level."""
+        self.forget(*assessment_ids)
+        self.on_write(assessment_ids)
+        if self.shared is not None:
+            await self.shared.forget(*assessment_ids)

@@ -157,6 +157,7 @@ async def _take_over(writer: Writer, found: dict[str, _Line], report: ImportRepo
         return made, await _requests_of(connection, [each for each in found if each not in made])
 
     made, there = await writer.do(work)
+    await writer.cache.changed_otherwise(*made)
     report.imported += len(made)
     for assessment_id, line in found.items():
         if assessment_id in made:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from autocoder import Database
 from autocoder_components.assessments.lifecycle.cache import StateCache
-from autocoder_components.assessments.lifecycle.rows import entry_of, state_of
+from autocoder_components.assessments.lifecycle.replica import NotUsableError, Replica
+from autocoder_components.assessments.lifecycle.rows import entry_of, found, state_of
 from autocoder_components.assessments.lifecycle.states import (
     AssessmentState,
     AuditEntry,
@@ -27,6 +29,7 @@ from autocoder_components.assessments.lifecycle.tables import (
     assessment_states,
 )
 
+T = TypeVar("T")
 _states: Final = assessment_states.c
 _trail: Final = assessment_state_audit.c
 SLOW_SECONDS: Final = 1.0
@@ -67,6 +70,69 @@ class Page:
     next: str | None
 
 
+class Reader:
+    """Reads where an answer is to be had: the cache of the process, the shared one, a copy of the database, the database.
+
+    What has to be the newest asks the database alone: `fresh`, and an id that this process wrote lately. That an assessment is
+    not there is always the database's word.
+    """
+
+    def __init__(self, database: Database, cache: StateCache, replica: Replica | None = None) -> None:
+        self._database, self._cache, self._replica = database, cache, replica
+        if replica is not None:
+            cache.on_write = replica.wrote
+
+    async def ask(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """What the copy says where it is usable, else the database. The work may be done twice."""
+        if self._replica is not None:
+            try:
+                return await self._replica.ask(work)
+            except NotUsableError:
+                pass
+        async with self._database.reading() as connection:
+            return await work(connection)
+
+    async def state(self, assessment_id: str, *, fresh: bool) -> AssessmentState:
+        """One assessment. Raises AssessmentNotFoundError."""
+        moment: int | None = None
+        if not fresh:
+            known = self._cache.get(assessment_id)
+            if known is not None:
+                return known
+            if self._cache.shared is not None:
+                known, moment = await self._cache.shared.get(assessment_id)
+                if known is not None and not self._cache.is_older(known):
+                    # How old it is, is not known here: the cache of the process would make it older still.
+                    return known
+            copied = await self._of_copy(assessment_id)
+            if copied is not None:
+                return copied
+        async with self._database.reading() as connection:
+            state = await found(connection, assessment_id)
+        self._cache.put(state)
+        if self._cache.shared is not None:
+            await self._cache.shared.put(state, moment)
+        return state
+
+    async def _of_copy(self, assessment_id: str) -> AssessmentState | None:
+        if self._replica is None or self._replica.may_lack(assessment_id):
+            return None
+
+        async def work(connection: AsyncConnection) -> AssessmentState | None:
+            query = sa.select(assessment_states).where(_states.assessment_id == assessment_id)
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else state_of(row)
+
+        try:
+            state = await self._replica.ask(work)
+        except NotUsableError:
+            return None
+        if state is None or self._cache.is_older(state):
+            return None
+        self._cache.put(state)
+        return state
+
+
 async def page(connection: AsyncConnection, filters: Filters, limit: int, after: str | None) -> Page:
     """A page of assessments, the newest first. Raises ValueError for an `after` that no page gave."""
     columns = [sa.null().label("result_data") if each.name == "result_data" else each for each in _states]
@@ -87,9 +153,9 @@ async def page(connection: AsyncConnection, filters: Filters, limit: int, after:
         query = query.where(_states.created_at >= filters.created_since)
     if filters.created_before is not None:
         query = query.where(_states.created_at < filters.created_before)
-    found = (await connection.execute(query)).all()
-    following = str(found[limit - 1].id) if len(found) > limit else None
-    return Page([state_of(each) for each in found[:limit]], following)
+    rows = (await connection.execute(query)).all()
+    following = str(rows[limit - 1].id) if len(rows) > limit else None
+    return Page([state_of(each) for each in rows[:limit]], following)
 
 
 async def stats(connection: AsyncConnection, moment: datetime, window: float) -> Stats:

@@ -20,9 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from autocoder import Database, DatabaseOptions, open_database, prepare, reached
 from autocoder_components.assessments.deliveries import delivered
 from autocoder_components.assessments.lifecycle import reading, rows, upkeep
+from autocoder_components.assessments.lifecycle.cache import SharedLevel, StateCache
 from autocoder_components.assessments.lifecycle.errors import LateResultError, RetriesExhaustedError, WaitTimeoutError
 from autocoder_components.assessments.lifecycle.importing import ImportReport, Release, import_legacy
-from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters, Page
+from autocoder_components.assessments.lifecycle.levels import open_levels
+from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters, Page, Reader
+from autocoder_components.assessments.lifecycle.replica import Replica
 from autocoder_components.assessments.lifecycle.requests import AssessmentRequest, judged
 from autocoder_components.assessments.lifecycle.rows import change, found, refuse_unless
 from autocoder_components.assessments.lifecycle.states import (
@@ -39,6 +42,7 @@ from autocoder_components.assessments.lifecycle.tables import assessment_state_a
 from autocoder_components.assessments.lifecycle.upkeep import Swept
 from autocoder_components.assessments.lifecycle.waiting import Waiters
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer, now, pause_before_retry
+from autocoder_components.assessments.settings import ServiceSettings
 
 PIPELINE: Final = "assessments"
 INBOX: Final = "inbox"
@@ -46,15 +50,18 @@ API: Final = Actor("api")
 
 
 @asynccontextmanager
-async def open_store(database: str | DatabaseOptions, **options: Any) -> AsyncIterator[AssessmentStore]:
+async def open_store(
+    database: str | DatabaseOptions, *, service: ServiceSettings | None = None, **options: Any
+) -> AsyncIterator[AssessmentStore]:
     """A store on a database (a URL without the driver, or options in full) for the length of a block.
 
-    The tables are made where they are missing. `options` are those of AssessmentStore. Raises UnreachableError where the
+    The tables are made where they are missing. `service` says of a shared cache and a copy of the database, which are used
+    while they answer; `options` are those of AssessmentStore. Raises UnreachableError where the
     database cannot be opened.
     """
-    async with open_database(database) as opened:
+    async with open_database(database) as opened, open_levels(opened, service) as levels:
         await prepare(opened)
-        store = AssessmentStore(opened, **options)
+        store = AssessmentStore(opened, **levels, **options)
         try:
             yield store
         finally:
@@ -65,7 +72,9 @@ class AssessmentStore:
     """The assessments in one open database whose tables exist.
 
     `actor` is who acts where a call names nobody. With `inbox` None no messages are sent: the callers themselves start what
-    they create. `clock` gives the time, aware. One instance may be used by many tasks; `close` it at the end.
+    they create. `clock` gives the time, aware. `shared` is a cache that processes share; `replica` is a copy of the database,
+    which answers list, stats, audit and get_state while it is not far behind, and never what has to be the newest. One
+    instance may be used by many tasks; `close` it at the end.
     """
 
     def __init__(
@@ -77,9 +86,13 @@ class AssessmentStore:
         pipeline: str = PIPELINE,
         inbox: str | None = INBOX,
         clock: Callable[[], datetime] = now,
+        shared: SharedLevel | None = None,
+        replica: Replica | None = None,
     ) -> None:
         self._database = database
-        self._writer = Writer(database, policy or Policy(), actor, pipeline, inbox, clock)
+        cache = StateCache(shared=shared)
+        self._writer = Writer(database, policy or Policy(), actor, pipeline, inbox, clock, cache)
+        self._reader = Reader(database, cache, replica)
         self._waiters = Waiters(database)
 
     @property
@@ -123,9 +136,11 @@ class AssessmentStore:
                     connection, await rows.insert_new(connection, self._writer.context(actor), part)
                 )
 
+        ids, moment = [each.assessment_id for each in wanted], self._writer.clock()
         if wanted:
             await self._writer.do(work)
-        return [each.assessment_id for each in wanted]
+            await self._writer.cache.created(moment, *ids)
+        return ids
 
     async def import_legacy(self, lines: Iterable[str], *, release: Release | None = None) -> ImportReport:
         """Take over assessments that an older event system exported as JSON Lines, in batches, each a transaction.
@@ -329,15 +344,10 @@ class AssessmentStore:
     async def get_state(self, assessment_id: str, *, fresh: bool = False) -> AssessmentState:
         """The assessment as it is now; one that goes on may be as old as the cache's time to live, unless `fresh`.
 
-        What this store changed itself is always seen. Raises AssessmentNotFoundError.
+        From a copy of the database it may be as old as that may be. What this store changed itself is always seen. Raises
+        AssessmentNotFoundError.
         """
-        known = None if fresh else self._writer.cache.get(assessment_id)
-        if known is not None:
-            return known
-        async with self._database.reading() as connection:
-            state = await found(connection, assessment_id)
-        self._writer.cache.put(state)
-        return state
+        return await self._reader.state(assessment_id, fresh=fresh)
 
     async def wait_for_completion(
         self,
@@ -369,18 +379,15 @@ class AssessmentStore:
 
         What is created or deleted meanwhile makes no page skip or repeat another. Raises ValueError for a broken `after`.
         """
-        async with self._database.reading() as connection:
-            return await reading.page(connection, filters or Filters(), limit, after)
+        return await self._reader.ask(lambda each: reading.page(each, filters or Filters(), limit, after))
 
     async def stats(self, *, window: float = 3600.0) -> Stats:
         """The seven aggregates, computed by the database; throughput is that of the last `window` seconds."""
-        async with self._database.reading() as connection:
-            return await reading.stats(connection, self._writer.clock(), window)
+        return await self._reader.ask(lambda each: reading.stats(each, self._writer.clock(), window))
 
     async def audit(self, filters: AuditFilters | None = None, *, limit: int = 100, after: int = 0) -> list[AuditEntry]:
         """The audit trail in order of time, behind the entry with the id `after`."""
-        async with self._database.reading() as connection:
-            return await reading.trail(connection, filters or AuditFilters(), limit, after)
+        return await self._reader.ask(lambda each: reading.trail(each, filters or AuditFilters(), limit, after))
 
     async def health(self) -> Health:
         """How the store does. Raises what the database raises where it does not answer."""
@@ -414,7 +421,7 @@ class AssessmentStore:
         outcome = await self._writer.do(work)
         if isinstance(outcome, LateResultError):
             raise outcome
-        self._writer.cache.put(outcome)
+        await self._writer.cache.changed(outcome)
         return outcome
 
 

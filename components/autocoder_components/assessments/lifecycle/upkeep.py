@@ -71,7 +71,7 @@ async def sweep(writer: Writer, limit: int) -> Swept:
     remain = _states.retry_count < _states.max_retries
     rescued = await _requeue_all(writer, context, sa.and_(orphaned, remain), limit, Action.RESCUE)
     given_up = await writer.do(lambda connection: _give_up(connection, context, sa.and_(orphaned, ~remain), limit))
-    writer.cache.forget(*given_up)
+    await writer.cache.changed_otherwise(*given_up)
     await writer.do(lambda connection: forget_deliveries(connection, context.moment))
     return Swept(tuple(rescued), tuple(given_up), tuple(retried), tuple(stranded))
 
@@ -98,7 +98,7 @@ async def _fail_stranded(writer: Writer, context: Context, limit: int) -> list[s
     ids, done = sorted({each for each, _ in why})[:limit], list[str]()
     for at in range(0, len(ids), BATCH):
         part = await writer.do(partial(work, ids=ids[at : at + BATCH]))
-        writer.cache.forget(*part)
+        await writer.cache.changed_otherwise(*part)
         done += part
     return done
 
@@ -147,7 +147,7 @@ async def _requeue_all(
         part = await writer.do(partial(work, size=min(BATCH, limit - len(done))))
         if not part:
             break
-        writer.cache.forget(*part)
+        await writer.cache.changed_otherwise(*part)
         done += part
     return done
 
@@ -169,7 +169,7 @@ async def cleanup(writer: Writer, retention_days: float, audit_days: float | Non
     until = moment - timedelta(days=retention_days)
     while gone := await writer.do(lambda connection: reading.delete_ended(connection, until, batch)):
         reached("cleanup.deleted")
-        writer.cache.forget(*gone)
+        await writer.cache.changed_otherwise(*gone)
         deleted += len(gone)
     if audit_days is not None:
         since = moment - timedelta(days=audit_days)

@@ -60,7 +60,7 @@ class Writer:
     async def changed(self, work: Callable[[AsyncConnection], Awaitable[AssessmentState]]) -> AssessmentState:
         """The same, for work that gives the new state of one assessment."""
         state = await self.do(work)
-        self.cache.put(state)
+        await self.cache.changed(state)
         return state
 
     async def send(self, connection: AsyncConnection, assessment_ids: Sequence[str]) -> None:

@@ -1,0 +1,423 @@
+"""Redis as the shared level: a stale entry never wins, and a Redis that is away costs one line of the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from autocoder_components.assessments.lifecycle.cache import StateCache
+from autocoder_components.assessments.lifecycle.shared_cache import (
+    AGAIN_SECONDS,
+    MOST_BYTES,
+    RedisLevel,
+    open_redis,
+    shown_url,
+    space_of,
+)
+from autocoder_components.assessments.lifecycle.states import AssessmentState, State
+from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.settings import ServiceSettings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autocoder import Database, UsageError, open_database
+from tests.store.fresh import fresh_sqlite
+
+redis = pytest.importorskip("redis.asyncio", reason="needs redis (pip install -e '.[redis]')")
+pytestmark = pytest.mark.anyio
+SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+PASSWORD = "hunter22"
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Server:
+    """A Redis of the test's own on a port of 127.0.0.1, to be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "requirepass": PASSWORD, "save": "", "dir": self._folder}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self._process = subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except OSError:
+                assert time.monotonic() < until and self._process.poll() is None, "the server does not start"
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def own_server(folder: Path) -> Iterator[Server]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server on the path (Debian: redis-server)")
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with own_server(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server of AUTOCODER_TEST_REDIS_URL, or one of our own."""
+    given = os.environ.get("AUTOCODER_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with own_server(tmp_path_factory.mktemp("redis")) as made:
+        yield made.url
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def state(assessment_id: str = "a", version: int = 1, **values: Any) -> AssessmentState:
+    made = AssessmentState(
+        assessment_id=assessment_id,
+        state=State.PROCESSING,
+        version=version,
+        assessment_type="security",
+        source="compliance",
+        server_name="gïthub",
+        priority=5,
+        progress=10,
+        message=None,
+        retry_count=0,
+        max_retries=3,
+        next_retry_at=None,
+        timeout_seconds=300.0,
+        created_at=NOW,
+        updated_at=NOW + timedelta(microseconds=version),
+        started_at=NOW,
+        deadline_at=NOW + timedelta(seconds=300),
+        completed_at=None,
+        error_message=None,
+        request={"paths": ["."], "deep": {"a": [1, 2.5, None, True]}},
+    )
+    return replace(made, **values)
+
+
+@pytest.fixture
+async def levels(redis_url: str, tmp_path: Path) -> AsyncIterator[list[RedisLevel]]:
+    """The shared level as two processes have it, with a space of its own."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(fresh_sqlite(tmp_path)))
+        yield [await stack.enter_async_context(open_redis(redis_url, database)) for _ in range(2)]
+
+
+async def read(level: RedisLevel, assessment_id: str = "a") -> AssessmentState | None:
+    return (await level.get(assessment_id))[0]
+
+
+async def test_what_one_process_read_another_is_told(levels: list[RedisLevel]) -> None:
+    one, other = levels
+    found, moment = await one.get("a")
+    assert found is None and moment is not None
+    ended = state(state=State.COMPLETED, completed_at=NOW, result={"findings": [{"text": "é \0 \u2028"}]})
+    await one.put(ended, moment)
+    assert await read(other) == ended
+    assert await read(other, "b") is None
+    assert (one.hits, one.misses, other.hits, other.misses) == (0, 1, 1, 1)
+
+
+async def test_an_older_one_never_wins(levels: list[RedisLevel]) -> None:
+    one, other = levels
+    _, moment = await one.get("a")
+    final = {"state": State.COMPLETED, "completed_at": NOW, "result": {}}
+    await one.put(state(version=3, **final), moment)
+    for older in (state(version=2), state(version=3, updated_at=NOW), state(version=9, created_at=NOW - timedelta(1))):
+        await other.put(replace(older, **final), moment)
+        found = await read(one)
+        assert found is not None and found.version == 3 and found.updated_at > NOW
+    await other.put(replace(state(version=1, created_at=NOW + timedelta(1)), **final), moment)
+    found = await read(one)
+    assert found is not None and found.version == 1, "it was deleted and made anew"
+
+
+@given(st.permutations(range(1, 7)))
+async def test_in_whatever_order_they_come_the_newest_is_told(redis_url: str, order: list[int]) -> None:
+    client = redis.Redis.from_url(redis_url)
+    level = RedisLevel(client, redis_url, "autocoder", os.urandom(8).hex())
+    try:
+        _, moment = await level.get("a")
+        newest = 0
+        for each in order:
+            await level.put(state(version=each, state=State.CANCELLED, completed_at=NOW), moment)
+            newest = max(newest, each)
+            found = await read(level)
+            assert found is not None and found.version == newest
+    finally:
+        await client.aclose()
+
+
+async def test_who_changed_it_leaves_its_age_behind(levels: list[RedisLevel]) -> None:
+    one, other = levels
+    _, moment = await other.get("a")  # reads version 1, and is slow
+    await one.changed(state(version=2))
+    await other.put(state(version=1), moment)
+    assert await read(one) is None
+    await other.put(state(version=2), moment)
+    found = await read(one)
+    assert found is not None and found.version == 2
+    await one.created(NOW + timedelta(1), "a")
+    await other.put(state(version=2), moment)
+    assert await read(one) is None, "it was deleted and made anew"
+    await one.forget("a", "b")
+    await other.put(state(version=99), moment)
+    assert await read(other) is None, "it is not known what it was changed to"
+
+
+async def test_it_is_told_for_so_long_from_the_moment_of_the_reading(levels: list[RedisLevel]) -> None:
+    one, _ = levels
+    _, moment = await one.get("a")
+    assert moment is not None
+    await one.put(state(), moment - 501)
+    assert await read(one) is None, "whoever read it was stopped for too long"
+    await one.put(state(state=State.COMPLETED, completed_at=NOW, result={}), moment - 501)
+    assert await read(one) is not None
+    left = await one._client.pttl(one._key("a"))
+    assert 0 < left <= 300_000 - 501
+    await one.put(state("b"), moment)
+    left = await one._client.pttl(one._key("b"))
+    assert left <= 500, "what can change is told for half a second"
+
+
+async def test_what_holds_credentials_or_is_too_long_is_not_shared(levels: list[RedisLevel]) -> None:
+    one, _ = levels
+    _, moment = await one.get("a")
+    for kept_back in (
+        state(request={"candidates": [{"text": "sk-secret"}]}),
+        state(message="x" * MOST_BYTES),
+        state(message="\ud800"),
+    ):
+        await one.put(kept_back, moment)
+        assert await read(one) is None
+    await one.put(state(), None)
+    assert await read(one) is None
+
+
+@pytest.mark.parametrize("left", [b"", b"x", b"1:2:3\n{}", b"1:2:3\nnonsense", b"\xff\n\xff"])
+async def test_what_another_left_there_is_passed_over_and_replaced(levels: list[RedisLevel], left: bytes) -> None:
+    one, _ = levels
+    await one._client.set(one._key("a"), left)
+    found, moment = await one.get("a")
+    assert found is None
+    await one.put(state(), moment)
+    assert await read(one) == state()
+
+
+async def test_other_databases_are_other_spaces(redis_url: str, url: str, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        databases = [
+            await stack.enter_async_context(open_database(each)) for each in (url, fresh_sqlite(tmp_path, "b"))
+        ]
+        assert len({await space_of(each) for each in databases}) == 2
+        assert await space_of(databases[0]) == await space_of(databases[0])
+        one, other = [await stack.enter_async_context(open_redis(redis_url, each)) for each in databases]
+        elsewhere = await stack.enter_async_context(open_redis(redis_url, databases[0], "staging"))
+        _, moment = await one.get("a")
+        await one.put(state(), moment)
+        assert await read(one) is not None
+        assert await read(other) is None and await read(elsewhere) is None
+
+
+# -- Redis is away -------------------------------------------------------------------------------------------------
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.message for each in caplog.records if each.levelno >= logging.INFO and "shared cache" in each.message]
+
+
+async def test_a_redis_that_is_away_costs_one_line_and_is_used_when_it_is_back(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    async with open_database(fresh_sqlite(tmp_path)) as database, open_redis(server.url, database) as level:
+        level._clock = clock
+        assert (await level.get("a"))[1] is not None
+        server.stop()
+        for _ in range(20):
+            assert await level.get("a") == (None, None)
+            await level.changed(state())
+            await level.forget("a")
+            await level.put(state(), 1)
+        clock.now += AGAIN_SECONDS + 1
+        assert await level.get("a") == (None, None)
+        (line,) = told(caplog)
+        assert f"the shared cache redis://:***@127.0.0.1:{server.port}/0 cannot be used" in line
+        assert PASSWORD not in caplog.text
+        server.start()
+        assert await level.get("a") == (None, None), "it is left alone for a while"
+        clock.now += AGAIN_SECONDS + 1
+        _, moment = await level.get("a")
+        await level.put(state(), moment)
+        assert await read(level) == state()
+        assert told(caplog)[1:] == [f"the shared cache redis://:***@127.0.0.1:{server.port}/0 is back"]
+
+
+async def test_one_that_takes_everything_and_says_nothing_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def swallow(stream: SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, swallow)
+        port = listener.extra(SocketAttribute.local_port)
+        async with (
+            open_database(fresh_sqlite(tmp_path)) as database,
+            open_redis(f"redis://127.0.0.1:{port}", database) as level,
+        ):
+            with anyio.fail_after(60):
+                for _ in range(1000):
+                    assert await level.get("a") == (None, None)
+        tasks.cancel_scope.cancel()
+    assert len(told(caplog)) == 1
+
+
+@pytest.mark.parametrize("wrong", ["password", "memory"])
+async def test_a_redis_that_refuses_costs_no_more(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    url = server.url
+    if wrong == "password":
+        url = url.replace(PASSWORD, "other%20secret")
+    else:
+        async with redis.Redis.from_url(url) as client:
+            await client.config_set("maxmemory", 1)
+    async with open_database(fresh_sqlite(tmp_path)) as database, open_redis(url, database) as level:
+        await level.changed(state())
+        assert await level.get("a") == (None, None)
+    assert len(told(caplog)) == 1 and "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:hunter22@h:6379/0", "redis://:***@h:6379/0"),
+        ("rediss://user:p@ss@h/0?password=hunter22", "rediss://user:***@h/0"),
+        ("unix://:hunter22@/run/redis.sock?db=1", "unix://:***@/run/redis.sock"),
+        ("redis://h", "redis://h"),
+    ],
+)
+def test_the_password_is_masked(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+async def test_a_url_that_cannot_be_read_is_refused_without_it(tmp_path: Path) -> None:
+    async with open_database(fresh_sqlite(tmp_path)) as database:
+        for wrong in ("redis://:hunter22@h:port", "http://:hunter22@h", "redis://h/0?max_connections=hunter22"):
+            with pytest.raises(UsageError, match="cannot be read") as caught:
+                async with open_redis(wrong, database):
+                    pass
+            assert "hunter22" not in str(caught.value)
+
+
+# -- the store above it --------------------------------------------------------------------------------------------
+
+
+async def test_the_stores_of_two_processes_share_what_they_know(redis_url: str, url: str) -> None:
+    settings = ServiceSettings.model_validate({"redis": redis_url, "redis_prefix": os.urandom(8).hex()})
+    async with open_store(url, service=settings) as one, open_store(url, service=settings) as other:
+        made = await one.create({})
+        begun = await one.start_processing(made)
+        await one.complete(made, {"score": 1}, attempt=begun.retry_count)
+        ended = await other.get_state(made)
+        shared: Any = one._writer.cache.shared
+        one._writer.cache.forget(made)
+        assert await one.get_state(made) == ended
+        assert shared.hits == 1
+        assert await one.cleanup(0) == 1
+        with pytest.raises(Exception, match="there is no assessment"):
+            await one.get_state(made)
+
+
+async def test_what_a_store_changed_it_sees_whatever_others_remember(redis_url: str, url: str) -> None:
+    settings = ServiceSettings.model_validate({"redis": redis_url, "redis_prefix": os.urandom(8).hex()})
+    async with open_store(url, service=settings) as one, open_store(url, service=settings) as other:
+        for number in range(10):
+            made = await one.create({"id": f"a-{number}"})
+            old = await other.get_state(made)
+            shared: Any = one._writer.cache.shared
+            _, moment = await shared.get(made)
+            cancelled = await one.cancel(made)
+            await shared.put(old, moment)
+            for each in (one, other):
+                each._writer.cache._kept[made] = (0.0, each._writer.cache._kept[made][1])  # its time is over
+                assert await each.get_state(made) == cancelled
+
+
+@SQLITE
+async def test_a_state_from_the_shared_level_older_than_what_is_known_is_not_told(
+    redis_url: str, database: Database
+) -> None:
+    class Lagging:
+        async def get(self, assessment_id: str) -> tuple[AssessmentState | None, int | None]:
+            return old, None
+
+        async def put(self, state: AssessmentState, moment: int | None) -> None: ...
+        async def changed(self, *states: AssessmentState) -> None: ...
+        async def created(self, moment: datetime, *assessment_ids: str) -> None: ...
+        async def forget(self, *assessment_ids: str) -> None: ...
+
+    store = AssessmentStore(database, shared=Lagging())
+    made = await AssessmentStore(database).create({})
+    old = await AssessmentStore(database).get_state(made)
+    assert await store.get_state(made) == old
+    cancelled = await store.cancel(made)
+    store._writer.cache._kept[made] = (0.0, cancelled)
+    assert await store.get_state(made) == cancelled
+
+
+def test_the_cache_of_a_process_is_bounded_and_takes_nothing_older() -> None:
+    cache = StateCache(most=3)
+    for number in range(5):
+        cache.put(state(f"a{number}"))
+    assert [cache.get(f"a{number}") is None for number in range(5)] == [True, True, False, False, False]
+    cache.put(state("a4", version=7))
+    cache.put(state("a4", version=6))
+    found = cache.get("a4")
+    assert found is not None and found.version == 7
+    assert cache.is_older(state("a4", version=6)) and not cache.is_older(state("a4", version=7))

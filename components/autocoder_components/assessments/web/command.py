@@ -98,7 +98,8 @@ def _token(file: str | None) -> str | None:
     source = TOKEN_VARIABLE if file is None else file
     try:
         found = os.environ.get(TOKEN_VARIABLE) if file is None else Path(file).read_text(encoding="utf-8")
-        return None if file is None and not found else check_token(found or "", source)
+        # An empty variable is a secret that went missing, and no wish to do without.
+        return None if found is None else check_token(found, source)
     except OSError as error:
         raise UsageError(f"{file}: the token cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -196,3 +196,24 @@ def test_names_that_no_terminal_shows_are_escaped() -> None:
     assert document is not None
     validate_config(target, document)
     (target.server + target.place.pointer).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.toml", '[mcp_servers.x]\ncommand = "npx"\n', "is TOML, which is not supported"),
+        ("c.YAML", "mcpServers:\n  x: {command: npx}\n", "is YAML, which is not supported"),
+        ("c.yml", "mcpServers: {}\n", "is YAML, which is not supported"),
+    ],
+)
+def test_a_file_of_another_format_that_was_named_is_not_judged_as_json(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    (target,) = run(tmp_path, name).targets
+    assert (target.problem or "").startswith(said)
+
+
+def test_json_in_a_file_of_another_suffix_is_read(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text('{"mcpServers": {"x": {"command": "npx"}}}')
+    assert [(each.server, each.problem) for each in run(tmp_path, "c.yaml").targets] == [(None, None), ("x", None)]

@@ -27,6 +27,8 @@ from autocoder_components.assessments.locations import (
 from autocoder_components.assessments.model import Candidate, Discovery, Place, Request, Target
 
 MAX_TARGETS_PER_FILE = 2000
+OTHER_FORMATS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
+"""What some clients keep their servers in, and nobody reads here, by the suffix of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ def _file_targets(request: Request, entry: Found, machine: Machine) -> list[Targ
         content = read_bounded(entry.path)
     except UnreadableFileError as error:
         return [replace(bare, problem=str(error))]
+    other = OTHER_FORMATS.get(entry.path.suffix.casefold())
+    if other is not None and _load_bytes(content).errors:  # a .yaml file may well hold JSON
+        return [
+            replace(bare, problem=f"is {other}, which is not supported: client configurations are read as JSON only")
+        ]
     found = _targets(bare, content)
     settings_without_servers = len(found) == 1 and entry.scope != "given" and _is_shared_settings(entry.path)
     return [] if settings_without_servers and not _load_bytes(content).errors else found

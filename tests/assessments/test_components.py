@@ -250,7 +250,14 @@ class TestScoreFindings:
         config = pipeline.add("config", ValidateConfig(), after=plan.port(PlanChecks.config))
         security = pipeline.add("security", CheckSecurity(), after=plan.port(PlanChecks.security))
         status = pipeline.add("status", ProbeServer(), after=plan.port(PlanChecks.status))
-        ends = {"config": config, "security": security, "status": status, "skipped": plan.port(PlanChecks.skipped)}
+        deep = pipeline.add("deep", ValidateConfig(), after=plan.port(PlanChecks.deep))  # nobody asks for it here
+        ends = {
+            "config": config,
+            "security": security,
+            "status": status,
+            "deep": deep,
+            "skipped": plan.port(PlanChecks.skipped),
+        }
         joined = pipeline.add("join", JoinOutcomes(), after=ends)
         pipeline.add("got", got, after=pipeline.add("score", ScoreFindings(**fields), after=joined))
         pipeline.run()

@@ -36,7 +36,7 @@ from autocoder_components.assessments.requests import RequestSpec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoder import ConfigurationError, Pipeline, RunSummary
+from autocoder import Pipeline, RunSummary
 from autocoder.cli.main import execute
 from autocoder.errors import Place as At
 from autocoder.yaml_document import from_python
@@ -74,24 +74,16 @@ class TestShipped:
                 ("one", 80, 1)
             ]
 
-    @pytest.mark.parametrize("option", ["deepScan"])
-    def test_an_option_that_does_not_exist_yet_is_refused_before_anything_runs(
-        self, machine: Path, option: str
-    ) -> None:
-        with pytest.raises(ConfigurationError, match=f"{option}: is not available yet"):
-            run(machine, {option: True})
-        assert not (machine / "it.db").exists()
-
-    def test_through_the_command_line_it_is_exit_code_78(
+    def test_what_is_not_understood_is_exit_code_78_before_anything_runs(
         self, machine: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        text = SHIPPED.read_text().replace("requests: [{}]", "requests: [{deepScan: true}]")
+        text = SHIPPED.read_text().replace("requests: [{}]", "requests: [{deepScan: perhaps}]")
         write(machine / "mine.yaml", text)
         assert execute(["run", "mine.yaml"]) == 78
         out, err = capfd.readouterr()
         assert out == ""
         assert "mine.yaml:" in err
-        assert "deepScan: is not available yet" in err
+        assert "deepScan: must be true or false" in err
 
     def test_a_filter_that_matches_nothing_is_seen_in_every_report(
         self, machine: Path, capfd: pytest.CaptureFixture[str]
@@ -220,7 +212,14 @@ class TestLost:
         config = pipeline.add("config", ValidateConfig(), after=plan.port(PlanChecks.config))
         security = pipeline.add("security", check, after=plan.port(PlanChecks.security))
         status = pipeline.add("status", ProbeServer(), after=plan.port(PlanChecks.status))
-        ends = {"config": config, "security": security, "status": status, "skipped": plan.port(PlanChecks.skipped)}
+        deep = pipeline.add("deep", ValidateConfig(), after=plan.port(PlanChecks.deep))  # nobody asks for it here
+        ends = {
+            "config": config,
+            "security": security,
+            "status": status,
+            "deep": deep,
+            "skipped": plan.port(PlanChecks.skipped),
+        }
         joined = pipeline.add("join", JoinOutcomes(), after=ends)
         pipeline.add("got", got, after=pipeline.add("score", ScoreFindings(), after=joined))
         summary = pipeline.run()

@@ -57,12 +57,12 @@ def test_the_names_of_the_older_services_are_understood(older: str, value: objec
     assert getattr(RequestSpec.model_validate({older: value}).request(NOW), field) == held
 
 
-@pytest.mark.parametrize("option", ["deepScan"])
-def test_a_check_that_does_not_exist_yet_is_refused_by_name_in_either_spelling(option: str) -> None:
-    snake = "".join(f"_{each.lower()}" if each.isupper() else each for each in option)
-    for name in (option, snake):
-        assert "is not available yet" in refused(**{name: True})
-        RequestSpec.model_validate({name: False})
+@pytest.mark.parametrize("name", ["deepScan", "deep_scan"])
+def test_a_deep_scan_has_to_be_asked_for_in_either_spelling(name: str) -> None:
+    for kind in ("security", "health", "compliance"):
+        assert not RequestSpec.model_validate({"type": kind}).request(NOW).deep_scan
+    assert RequestSpec.model_validate({name: True}).request(NOW).deep_scan
+    assert RequestSpec.model_validate({name: True, "timeout": 5}).request(NOW).timeout == 5
 
 
 @pytest.mark.parametrize("value", [5, "pdf", ["pdf"], ["html", 3], {"format": "html"}, [["html"]]])
@@ -182,7 +182,7 @@ components:
     use: assessments.Requests
     with:
       requests:
-        - {paths: ["."], checkServerStatus: 7, deepScan: yes, check_compliance: perhaps}
+        - {paths: ["."], checkServerStatus: 7, deepScan: 7, check_compliance: perhaps}
         - type: compliant
           timeout: 0
           generateReport: {format: sk-never-shown}
@@ -202,12 +202,10 @@ def test_everything_that_is_refused_stands_at_its_own_place_and_all_of_it_is_tol
         Pipeline.from_yaml(tmp_path / "service.yaml")
     found = [(each.place.line, each.place.column, each.what, each.cure) for each in caught.value.problems]
     told = [(line, column, what.removeprefix("requests: requests.")) for line, column, what, _ in found]
-    out = "leave it out"
-    later = f"comes in a later version; {out}"
     assert told == [
         (7, 45, "0.checkServerStatus: must be true or false"),
-        (7, 58, f"0.deepScan: is not available yet: starting servers to inspect their tools {later}"),
-        (7, 81, "0.check_compliance: must be true or false"),
+        (7, 58, "0.deepScan: must be true or false"),
+        (7, 79, "0.check_compliance: must be true or false"),
         (8, 17, "1.type: must be 'security', 'health' or 'compliance'"),
         (9, 20, "1.timeout: must be greater than 0"),
         (10, 27, "1.generateReport: must be true, false, or formats out of html, json, sarif, oscal, legacy"),

@@ -99,11 +99,11 @@ def broken(name: str, **component: Any) -> Any:
             "$.components.ask.with.requests",
         ),
         (
-            broken("ask", use="assessments.Requests", **{"with": {"requests": [{"deep_scan": True}]}}),
+            broken("ask", use="assessments.Requests", **{"with": {"requests": [{"deep_scan": 7}]}}),
             "$.components.ask.with.requests",
         ),
         (
-            broken("ask", use="assessments.Requests", **{"with": {"requests": [{"type": "compliance"}]}}),
+            broken("ask", use="assessments.Requests", **{"with": {"requests": [{"type": "compliant"}]}}),
             "$.components.ask.with.requests",
         ),
     ],

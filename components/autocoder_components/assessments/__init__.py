@@ -2,6 +2,7 @@
 
 from autocoder_components.assessments.checking import CheckSecurity, DiscoverTargets, PlanChecks, ValidateConfig
 from autocoder_components.assessments.controls.component import EvaluateControls
+from autocoder_components.assessments.deep import InspectTools, RememberTools
 from autocoder_components.assessments.joining import JoinOutcomes, ScoreFindings
 from autocoder_components.assessments.lifecycle.components import (
     Claim,
@@ -22,12 +23,14 @@ __all__ = [
     "DiscoverTargets",
     "EvaluateControls",
     "Inbox",
+    "InspectTools",
     "JoinOutcomes",
     "PlanChecks",
     "PrintReport",
     "ProbeServer",
     "RecordClaims",
     "RecordVerdicts",
+    "RememberTools",
     "RenderReport",
     "Requests",
     "RetryDue",

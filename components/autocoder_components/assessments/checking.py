@@ -15,6 +15,7 @@ from autocoder import AutocoderError, Emission, Out, Splitter, Transformer
 from autocoder_components.assessments.discover import discover, load
 from autocoder_components.assessments.document import Document
 from autocoder_components.assessments.model import (
+    OF_SERVERS,
     USUAL_CHECKS,
     Check,
     CheckKind,
@@ -55,19 +56,22 @@ class PlanChecks(Splitter[Discovery]):
     """Decide which checks each target gets; what is left out goes to `skipped` with the reason.
 
     The type of the assessment says which checks there are (security: config and security; health: config and status), and
-    the options of the request add and take away. Only servers have a status, a file as a whole has none.
+    the options of the request add and take away; a deep scan belongs to none and has to be asked for. Only servers have a
+    status and tools, a file as a whole has none.
 
     ```yaml
     plan:     {use: assessments.PlanChecks, from: discover}
     config:   {use: assessments.ValidateConfig, from: plan.config}
     security: {use: assessments.CheckSecurity, from: plan.security}
     status:   {use: assessments.ProbeServer, from: plan.status}
+    deep:     {use: assessments.InspectTools, from: plan.deep}
     ```
     """
 
     config = Out(Check)
     security = Out(Check)
     status = Out(Check)
+    deep = Out(Check)
     skipped = Out(Outcome)
 
     def process(self, discovery: Discovery, /) -> Iterator[Emission]:
@@ -77,12 +81,13 @@ class PlanChecks(Splitter[Discovery]):
             (self.config, CheckKind.CONFIG, request.validate_config),
             (self.security, CheckKind.SECURITY, request.check_security),
             (self.status, CheckKind.STATUS, request.check_server_status),
+            (self.deep, CheckKind.DEEP, request.deep_scan),
         )
         checks = [
             (target, *each)
             for target in discovery.targets
             for each in known
-            if (each[2] or each[1] in usual) and (target.server is not None or each[1] is not CheckKind.STATUS)
+            if (each[2] or each[1] in usual) and (target.server is not None or each[1] not in OF_SERVERS)
         ]
         planned = len(checks) + len(discovery.unmatched_filters) + (not discovery.targets)
         for target, out, kind, asked in checks:

@@ -100,6 +100,12 @@ Ctrl-C finishes the assessment at hand; a second one leaves at once and publishe
     is_flag=True,
     help="Ask the servers themselves, too, as far as the environment's settings allow programs and hosts.",
 )
+@click.option(
+    "--deep",
+    "deep_scan",
+    is_flag=True,
+    help="Ask the servers for their tools, too, and judge those, as far as the environment's settings allow it.",
+)
 @click.option("--compliance", is_flag=True, help="Map what is found to controls and frameworks, too.")
 @click.option(
     "--framework",
@@ -130,8 +136,8 @@ def assess(**options: Any) -> int:
     """Assess the MCP servers that client configurations name: are they valid, are they safe?
 
     PATH is a file or folder; none means the client configurations on this machine and below the working folder. Nothing
-    that a configuration names is started or contacted, unless --status asks for it and the settings allow it. Findings go
-    to stdout, reports to files, all else to stderr, and the numbers and findings to the database.
+    that a configuration names is started or contacted, unless --status or --deep asks for it and the settings allow it.
+    Findings go to stdout, reports to files, all else to stderr, and the numbers and findings to the database.
     """
     if options["no_reports"] and options["reports"]:
         raise click.UsageError("--report and --no-reports exclude each other; leave one of them out")
@@ -198,6 +204,8 @@ def _request(options: dict[str, Any]) -> dict[str, Any]:
         request["server_filter"] = list(options["servers"])
     if options["ask_servers"]:
         request["check_server_status"] = True
+    if options["deep_scan"]:
+        request["deep_scan"] = True
     if _asks_for_controls(options):
         request["check_compliance"] = True
     if options["no_details"]:

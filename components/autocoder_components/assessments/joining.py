@@ -10,7 +10,7 @@ from pydantic import Field
 
 from autocoder import In, Keyed, Merger, Transformer
 from autocoder_components.assessments.baseline import new_since, read_baseline
-from autocoder_components.assessments.model import Assessment, CheckKind, Joined, Outcome, Status, Target
+from autocoder_components.assessments.model import OF_SERVERS, Assessment, CheckKind, Joined, Outcome, Status, Target
 from autocoder_components.assessments.reports.text import moment
 from autocoder_components.assessments.requests import FixedTime, clock
 from autocoder_components.assessments.rules import RULE_PACK
@@ -51,13 +51,14 @@ class JoinOutcomes(Merger[Joined]):
     ```yaml
     join:
       use: assessments.JoinOutcomes
-      from: {config: config, security: security, status: status, skipped: plan.skipped}
+      from: {config: config, security: security, status: status, deep: deep.outcomes, skipped: plan.skipped}
     ```
     """
 
     config = In(Outcome)
     security = In(Outcome)
     status = In(Outcome)
+    deep = In(Outcome)
     skipped = In(Outcome)
     arrived = Keyed(Arrived, default=Arrived())
 
@@ -73,6 +74,9 @@ class JoinOutcomes(Merger[Joined]):
         return self._join(outcome)
 
     def on_status(self, outcome: Outcome, /) -> Joined | None:
+        return self._join(outcome)
+
+    def on_deep(self, outcome: Outcome, /) -> Joined | None:
         return self._join(outcome)
 
     def on_skipped(self, outcome: Outcome, /) -> Joined | None:
@@ -108,10 +112,11 @@ def _lost(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         CheckKind.CONFIG: request.validate_config,
         CheckKind.SECURITY: request.check_security,
         CheckKind.STATUS: request.check_server_status,
+        CheckKind.DEEP: request.deep_scan,
     }
     for target, seen in kinds.items():
         for kind in (each for each, wanted in asked.items() if wanted):
-            if missing and kind not in seen and (target.server is not None or kind is not CheckKind.STATUS):
+            if missing and kind not in seen and (target.server is not None or kind not in OF_SERVERS):
                 missing -= 1
                 yield replace(absent, target=target, kind=kind)
     for _ in range(missing):

@@ -44,6 +44,7 @@ class CheckKind(StrEnum):
     CONFIG = "config"
     SECURITY = "security"
     STATUS = "status"
+    DEEP = "deep"
     SKIPPED = "skipped"
 
 
@@ -55,6 +56,10 @@ USUAL_CHECKS: Mapping[str, frozenset[CheckKind]] = MappingProxyType(
     }
 )
 """The checks that belong to each type of assessment where the request says nothing else."""
+
+
+OF_SERVERS = frozenset({CheckKind.STATUS, CheckKind.DEEP})
+"""The checks that a file as a whole does not have: they ask a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Request:
     check_compliance: bool = False
     generate_report: bool | tuple[str, ...] | None = None
     save_results: bool = True
+    deep_scan: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,12 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from autocoder import Batch, Source
-from autocoder_components.assessments.model import USUAL_CHECKS, Candidate, CheckKind, ReportFormat, Request
+from autocoder_components.assessments.model import OF_SERVERS, USUAL_CHECKS, Candidate, CheckKind, ReportFormat, Request
 from autocoder_components.assessments.reports.text import moment
 
 LONGEST_TIMEOUT: Final = 24 * 3600
@@ -43,21 +42,6 @@ def _not_empty(path: str) -> str:
     if not path:
         raise ValueError("a path must not be empty; write . for the working folder")
     return path
-
-
-def _not_yet(why: str) -> Any:
-    """Refuses an option that is switched on, at its own place: left out in silence, its check would be read as passed."""
-
-    def refuse(asked: bool) -> bool:
-        if asked:
-            raise ValueError(f"is not available yet: {why} comes in a later version; leave it out")
-        return asked
-
-    return AfterValidator(refuse)
-
-
-_OFF: Final = WithJsonSchema({"type": "boolean", "const": False})
-"""What editors are told of an option that may be written as false."""
 
 
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -164,8 +148,10 @@ class RequestSpec(BaseModel):
         validation_alias=_option("check_compliance", "checkCompliance"),
         description="map the outcomes to controls and frameworks; by default of the type compliance",
     )
-    deep_scan: Annotated[bool, _not_yet("starting servers to inspect their tools"), _OFF] = Field(
-        default=False, validation_alias=_option("deep_scan", "deepScan")
+    deep_scan: bool = Field(
+        default=False,
+        validation_alias=_option("deep_scan", "deepScan"),
+        description="ask the servers for their tools and judge them, as far as the environment allows it",
     )
     generate_report: Annotated[
         bool | list[ReportFormat] | None,
@@ -214,10 +200,13 @@ class RequestSpec(BaseModel):
         kinds = self.kinds()
         if not kinds:
             raise ValueError(
-                "validateConfig, checkSecurity and checkServerStatus are off, so nothing would be judged; leave one on"
+                "validateConfig, checkSecurity, checkServerStatus and deepScan are off, so nothing would be judged; leave one "
+                "on"
             )
-        if self.timeout is not None and CheckKind.STATUS not in kinds and not self.always_waits:
-            raise ValueError("timeout is for asking servers, which this request does not; say checkServerStatus, too")
+        if self.timeout is not None and not kinds & OF_SERVERS and not self.always_waits:
+            raise ValueError(
+                "timeout is for asking servers, which this request does not; say checkServerStatus or deepScan, too"
+            )
         if ReportFormat.OSCAL in _listed(self.generate_report) and self.check_compliance is False:
             raise ValueError("generateReport: oscal shows controls, and checkCompliance is off; leave it out")
         return self
@@ -228,6 +217,7 @@ class RequestSpec(BaseModel):
             CheckKind.CONFIG: self.validate_config,
             CheckKind.SECURITY: self.check_security,
             CheckKind.STATUS: self.check_server_status,
+            CheckKind.DEEP: self.deep_scan,
         }
         usual = USUAL_CHECKS[self.type]
         return frozenset(kind for kind, asked in said.items() if (kind in usual if asked is None else asked))
@@ -256,6 +246,7 @@ class RequestSpec(BaseModel):
             check_compliance=self.maps_to_controls(),
             generate_report=_formats(self.generate_report),
             save_results=self.save_results,
+            deep_scan=CheckKind.DEEP in kinds,
         )
 
 

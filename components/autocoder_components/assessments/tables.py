@@ -185,6 +185,7 @@ def scope_of(request: Request) -> str:
         "security": request.check_security,
         # Said only where it is asked for, so that what was stored before there were probes stays comparable.
         **({"status": True} if request.check_server_status else {}),
+        **({"deep": True} if request.deep_scan else {}),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

@@ -59,6 +59,7 @@ def joined(request: dict[str, Any], **fields: Any) -> Joined:
         "config": pipeline.add("config", ValidateConfig(), after=plan.port(PlanChecks.config)),
         "security": plan.port(PlanChecks.skipped),
         "status": pipeline.add("status", ProbeServer(**fields), after=plan.port(PlanChecks.status)),
+        "deep": pipeline.add("deep", ValidateConfig(), after=plan.port(PlanChecks.deep)),
         "skipped": pipeline.add("none", ValidateConfig(), after=plan.port(PlanChecks.security)),
     }
     pipeline.add("got", got, after=pipeline.add("join", JoinOutcomes(), after=ends))

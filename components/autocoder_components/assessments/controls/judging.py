@@ -45,7 +45,7 @@ WORST: Final = (
 )
 """Of several controls the first of these that one of them has is the status of the requirement."""
 MISSING: Final = frozenset({Status.ERROR, Status.SKIPPED, Status.MANUAL})
-STATIC: Final = frozenset({CheckKind.CONFIG, CheckKind.SECURITY})
+WHOLE: Final = frozenset({CheckKind.CONFIG, CheckKind.SECURITY, CheckKind.DEEP})
 """The checks that judge all of their rules, whatever they find. A probe that failed did not come to the rest."""
 MOST_REASONS: Final = 3
 
@@ -157,7 +157,7 @@ def _verdict(rule: str, control: Control, outcome: Outcome) -> tuple[Status, str
         return Status.SKIPPED, f"{rule} was left out, or could not be judged whole"
     if control.subject == "servers" and target.server is None:
         return None
-    if outcome.status in (Status.FAIL, Status.WAIVED) and outcome.kind not in STATIC:
+    if outcome.status in (Status.FAIL, Status.WAIVED) and outcome.kind not in WHOLE:
         return Status.SKIPPED, "the check found something else first"
     return (Status.NOT_APPLICABLE if outcome.status is Status.NOT_APPLICABLE else Status.PASS), ""
 

@@ -19,6 +19,7 @@ from autocoder_components.assessments.rules import (
     structure,
     supply,
     text,
+    tools,
     values,
 )
 from autocoder_components.assessments.rules.base import FileContext, RuleOptions, ServerContext, Theme
@@ -38,12 +39,17 @@ RULE_PACK = "2026.11"
 CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME)
 SECURITY: tuple[Theme, ...] = (credentials.THEME, supply.THEME, execution.THEME, exposure.THEME, authority.THEME)
 CATALOGUE: dict[str, RuleInfo] = {
-    rule.id: rule for theme in (*CONFIG, *SECURITY, status.THEME) for rule in theme.catalogue
+    rule.id: rule for theme in (*CONFIG, *SECURITY, status.THEME, tools.THEME) for rule in theme.catalogue
 }
 
 KINDS: dict[str, CheckKind] = {
     rule.id: kind
-    for kind, themes in ((CheckKind.CONFIG, CONFIG), (CheckKind.SECURITY, SECURITY), (CheckKind.STATUS, (status.THEME,)))
+    for kind, themes in (
+        (CheckKind.CONFIG, CONFIG),
+        (CheckKind.SECURITY, SECURITY),
+        (CheckKind.STATUS, (status.THEME,)),
+        (CheckKind.DEEP, (tools.THEME,)),
+    )
     for theme in themes
     for rule in theme.catalogue
 }

@@ -1,0 +1,287 @@
+"""A copy of the database: it answers while it keeps up, and whoever needs the newest never asks it.
+
+A second database stands in for the copy: what it lacks, it has not replayed yet; `keep_up` is the replication.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from autocoder_components.assessments.lifecycle import replica as replicas
+from autocoder_components.assessments.lifecycle.errors import AssessmentNotFoundError
+from autocoder_components.assessments.lifecycle.reading import AuditFilters
+from autocoder_components.assessments.lifecycle.replica import MOST_WRITES, Replica
+from autocoder_components.assessments.lifecycle.states import State
+from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.lifecycle.tables import (
+    assessment_metrics,
+    assessment_state_audit,
+    assessment_states,
+)
+from autocoder_components.assessments.settings import ServiceSettings
+
+from autocoder import Database, open_database, prepare
+from tests.store.fresh import fresh_postgres, fresh_sqlite
+
+pytestmark = pytest.mark.anyio
+SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+LAG = 10.0
+
+
+@pytest.fixture
+async def copy_url(url: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Where the copy is: a database of the same kind."""
+    if url.startswith("sqlite"):
+        yield fresh_sqlite(tmp_path, "copy.db")
+        return
+    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+        yield made
+
+
+@pytest.fixture
+async def copy(copy_url: str) -> AsyncIterator[Database]:
+    async with open_database(copy_url) as opened:
+        await prepare(opened)
+        yield opened
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watch() -> Clock:
+    """The clock by which the copy is measured, and left alone."""
+    return Clock()
+
+
+@pytest.fixture
+async def replica(database: Database, copy_url: str, watch: Clock) -> AsyncIterator[Replica]:
+    made = Replica(copy_url, database, LAG, watch)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def reader(database: Database, replica: Replica) -> AsyncIterator[AssessmentStore]:
+    """The store that may read the copy; others write."""
+    made = AssessmentStore(database, replica=replica)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def writer(database: Database) -> AssessmentStore:
+    """Another process."""
+    return AssessmentStore(database, inbox=None)
+
+
+async def keep_up(database: Database, copy: Database) -> None:
+    """Let the copy have all that the database has."""
+    async with copy.transaction() as target:
+        for table in (assessment_metrics, assessment_state_audit, assessment_states):
+            await target.execute(sa.delete(table))
+        for table in (assessment_states, assessment_state_audit, assessment_metrics):
+            async with database.reading() as source:
+                rows = [dict(each._mapping) for each in await source.execute(sa.select(table))]
+            if rows:
+                await target.execute(sa.insert(table), rows)
+
+
+async def listed(store: AssessmentStore) -> set[str]:
+    return {each.assessment_id for each in (await store.list_assessments()).assessments}
+
+
+async def test_a_copy_that_keeps_up_answers_what_need_not_be_the_newest(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, database: Database, copy: Database
+) -> None:
+    await writer.batch_create([{"id": "a"}, {"id": "b"}])
+    await keep_up(database, copy)
+    await writer.cancel("b")
+    assert await listed(reader) == {"a", "b"}
+    assert (await reader.stats()).by_state[State.CANCELLED] == 0, "the copy has not heard of it"
+    assert (await reader.get_state("b")).state is State.PENDING
+    assert len(await reader.audit()) == 2
+    assert replica.answers == 4
+    assert (await reader.get_state("b", fresh=True)).state is State.CANCELLED
+    assert (await reader.wait_for_completion("b", 60)).state is State.CANCELLED
+    assert (await reader.get_state("b")).state is State.CANCELLED, "nothing older behind something newer"
+    assert (await reader.health()).pending == 1
+    assert replica.answers == 4
+
+
+async def test_who_did_something_sees_it_whatever_the_copy_lacks(
+    reader: AssessmentStore, replica: Replica, database: Database, copy: Database, watch: Clock
+) -> None:
+    made = await reader.create({"id": "mine"})
+    await keep_up(database, copy)
+    assert (await reader.get_state(made)).version == 1
+    begun = await reader.start_processing(made)
+    for change in ("progress", "complete"):
+        if change == "progress":
+            await reader.update_progress(made, 40)
+        else:
+            await reader.complete(made, {"score": 1}, attempt=begun.retry_count)
+        reader._writer.cache.forget(made)
+        seen = await reader.get_state(made)
+        assert (seen.progress, seen.state) == (
+            (40, State.PROCESSING) if change == "progress" else (100, State.COMPLETED)
+        )
+    late = await reader.create({"id": "late"})
+    assert (await reader.get_state(late)).state is State.PENDING
+    await reader.start_processing(late)
+    await reader.fail(late, "no")
+    assert await reader.batch_retry_failed() == [late]
+    assert (await reader.get_state(late)).state is State.PENDING
+    await reader.import_legacy(['{"id": "taken", "status": "done", "created_at": "2025-06-01T10:00:00Z"}'])
+    assert (await reader.get_state("taken")).state is State.COMPLETED
+    assert replica.answers == 0
+    watch.now += 2 * (LAG + 1) + 1
+    reader._writer.cache.forget(made)
+    assert (await reader.get_state(made)).version == 1, "so long behind, a copy in use has it; this one stands still"
+    assert replica.answers == 1
+
+
+async def test_what_the_copy_lacks_is_the_database_s_word(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, database: Database, copy: Database
+) -> None:
+    await writer.create({"id": "a"})
+    await keep_up(database, copy)
+    await writer.create({"id": "b"})
+    assert (await reader.get_state("b")).state is State.PENDING
+    with pytest.raises(AssessmentNotFoundError):
+        await reader.get_state("nobody")
+    assert replica.answers == 2
+
+
+async def age(database: Database, seconds: float) -> None:
+    """Let everything in the audit trail have happened so long ago."""
+    async with database.transaction() as connection:
+        moment = datetime.now(UTC) - timedelta(seconds=seconds)
+        await connection.execute(sa.update(assessment_state_audit).values(created_at=moment))
+
+
+async def test_a_copy_that_is_too_far_behind_is_not_asked_until_it_has_caught_up(
+    reader: AssessmentStore,
+    writer: AssessmentStore,
+    replica: Replica,
+    database: Database,
+    copy: Database,
+    watch: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    await writer.create({"id": "a"})
+    await age(database, LAG + 60)
+    await keep_up(database, copy)
+    assert await listed(reader) == {"a"}
+    assert replica.answers == 1, "old, and all that there is"
+    await writer.create({"id": "b"})
+    watch.now += 1
+    for _ in range(3):
+        assert await listed(reader) == {"a", "b"}
+        assert len(await reader.audit(AuditFilters(assessment_id="b"))) == 1
+    assert replica.answers == 1
+    assert caplog.text.count("is too far behind; the database answers instead") == 1
+    await keep_up(database, copy)
+    assert await listed(reader) == {"a", "b"}
+    assert replica.answers == 1, "it is measured once a second"
+    watch.now += 1
+    assert await listed(reader) == {"a", "b"}
+    assert replica.answers == 2
+
+
+async def test_a_copy_that_is_away_costs_one_line_and_is_used_when_it_is_there(
+    reader: AssessmentStore,
+    writer: AssessmentStore,
+    replica: Replica,
+    database: Database,
+    copy_url: str,
+    watch: Clock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    await writer.create({"id": "a"})
+    for _ in range(3):
+        assert await listed(reader) == {"a"}
+        assert (await reader.get_state("a")).state is State.PENDING
+        watch.now += 61
+    assert caplog.text.count("cannot be used: ") == 1, "no file, or no tables in it yet"
+    async with open_database(copy_url) as copy:
+        await prepare(copy)
+        await keep_up(database, copy)
+    watch.now += 61
+    assert await listed(reader) == {"a"}
+    assert replica.answers == 1
+    if not database.is_sqlite:
+        assert caplog.text.count("is back") == 1
+
+
+@SQLITE
+async def test_a_copy_that_is_not_there_is_not_made(reader: AssessmentStore, copy_url: str) -> None:
+    await listed(reader)
+    assert not Path(copy_url.removeprefix("sqlite:///")).exists()
+
+
+async def test_a_copy_whose_connections_break_is_passed_over_at_once(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, database: Database, copy: Database, watch: Clock
+) -> None:
+    await writer.create({"id": "a"})
+    await keep_up(database, copy)
+    assert await listed(reader) == {"a"}
+    async with copy.transaction() as connection:
+        await connection.execute(sa.text("DROP VIEW active_assessments"))
+        await connection.execute(sa.text("DROP VIEW completed_assessments_summary"))
+        await connection.execute(sa.text("DROP VIEW assessment_stats_by_hour"))
+        await connection.execute(sa.text("DROP TABLE assessment_metrics"))
+        await connection.execute(sa.text("DROP TABLE assessment_states"))
+    await writer.create({"id": "b"})
+    assert await listed(reader) == {"a", "b"}
+    assert (await reader.stats()).total_assessments == 2
+    assert replica.answers == 1
+
+
+async def test_a_question_with_a_fault_of_its_own_is_no_fault_of_the_copy(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, database: Database, copy: Database
+) -> None:
+    await writer.create({"id": "a"})
+    await keep_up(database, copy)
+    with pytest.raises(ValueError, match="no page ended with"):
+        await reader.list_assessments(after="x")
+    assert await listed(reader) == {"a"}
+    assert replica.answers == 1
+
+
+async def test_more_was_written_than_is_remembered_and_still_seen(
+    replica: Replica, watch: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica.wrote(f"a{number}" for number in range(MOST_WRITES + 1))
+    assert replica.may_lack("a0") and replica.may_lack("somebody's")
+    assert len(replica._written) == MOST_WRITES
+    watch.now += 2 * (LAG + replicas.MEASURE_SECONDS)
+    assert replica.may_lack("a5")
+    watch.now += 0.1
+    assert not replica.may_lack("a0") and not replica.may_lack("a5")
+    assert not replica._written
+
+
+async def test_the_settings_open_it_and_mask_its_password(
+    url: str, copy_url: str, copy: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ServiceSettings.model_validate({"replica": copy_url})
+    async with open_store(url, service=settings) as store:
+        await store.create({"id": "a"})
+        assert await listed(store) == {"a"}, "the copy has nothing, and that is not all there is"
+    away = ServiceSettings.model_validate({"replica": "postgresql://reader:hunter22@127.0.0.1:1/none"})
+    async with open_store(url, service=away) as store:
+        assert await listed(store) == {"a"}
+    assert "postgresql://reader:***@127.0.0.1:1/none cannot be used" in caplog.text
+    assert "hunter22" not in caplog.text

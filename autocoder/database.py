@@ -7,7 +7,6 @@ outside), WAL and synchronous=FULL. A transaction never awaits user code.
 from __future__ import annotations
 
 import random
-import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
@@ -24,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
+from autocoder import sqlite_driver
 from autocoder.database_cures import cure_for
 from autocoder.database_faults import NoConnectionError, UnknownOutcomeError, database_said, is_drivers, is_refusal
 from autocoder.database_file import check_file, keep_journal
@@ -228,6 +228,7 @@ def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine,
     """One engine with the one connection that writes, and one with those that read."""
     check_file(Path(str(url.database)))
     busy = f"busy_timeout={round(options.busy_timeout * 1000)}"
+    arguments = {"async_creator_fn": sqlite_driver.connect}
     # Every transaction is ended by `Database.transaction`; a ROLLBACK on return would be one more trip to the thread.
     writer = create_async_engine(
         url,
@@ -235,6 +236,7 @@ def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine,
         max_overflow=0,
         pool_timeout=options.pool_timeout,
         pool_reset_on_return=None,
+        connect_args=arguments,
         hide_parameters=True,
     )
     writing = (busy, "synchronous=FULL", "foreign_keys=ON")
@@ -247,6 +249,7 @@ def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine,
         max_overflow=0,
         pool_timeout=options.pool_timeout,
         skip_autocommit_rollback=True,  # who begins a transaction there ends it
+        connect_args=arguments,
         hide_parameters=True,
     )
     sa.event.listen(reader.sync_engine, "connect", partial(_configure_sqlite, pragmas=(busy, "query_only=ON")))
@@ -333,10 +336,4 @@ def _configure_sqlite(connection: Any, _record: Any, *, pragmas: Iterable[str]) 
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
-    """In one trip to the connection's thread; a statement by way of SQLAlchemy takes three."""
-    begin = "BEGIN IMMEDIATE"
-    pooled: Any = connection.connection.dbapi_connection
-    try:
-        pooled.run_async(lambda driver: driver.execute(begin))
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(begin, None, error, sqlite3.Error, hide_parameters=True) from error
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from autocoder.sqlite_driver import execute_all
 from autocoder.statement import Statement
 
 FEW: Final = 8
@@ -102,13 +103,16 @@ async def _run(
     """Give rows to the driver; `shared` are the values by place that all have, the rows hold the others in order."""
     if connection.dialect.name == "sqlite" and prepared.inserts:
         at = 0
+        statements = []
         for size in _sizes(len(rows), len(prepared.names) - len(shared), MOST_VARIABLES - len(shared)):
             sql = _with_many_rows(prepared.sql, len(prepared.names), tuple(shared), size)
             if sql is None:
                 break
             values = (*shared.values(), *chain.from_iterable(rows[at : at + size]))
-            await connection.exec_driver_sql(sql, values)
+            statements.append((sql, values))
             at += size
+        if statements:
+            await execute_all(connection, statements)
         rows = rows[at:]
     if rows:
         await connection.exec_driver_sql(prepared.sql, list(_whole(len(prepared.names), shared, rows)))

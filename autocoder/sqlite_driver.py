@@ -1,0 +1,141 @@
+"""The driver of SQLite with fewer trips: a statement, or several, are one trip to the thread of their connection.
+
+aiosqlite hands every call to that thread: to open a cursor, to execute, to fetch, to close. Each such trip wakes both threads
+and costs as much as writing fifty rows. Here a cursor opens, executes, fetches and closes in one. Tried: SQLAlchemy's own
+adapter in front, which stays, for it asks for cursors only by way of the connection that it is given.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+AT_ONCE: Final = 10_000
+"""So many rows are fetched with their statement; of more, the others when they are asked for."""
+T = TypeVar("T")
+
+
+class SqliteConnection(aiosqlite.Connection):
+    """A connection with its thread, whose cursors make one trip a statement."""
+
+    def cursor(self) -> Any:
+        """A cursor that is open at once."""
+        return SqliteCursor(self)
+
+    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call a function with the connection, in its thread.
+
+        Give it no values but those it closes over: the driver's log, where somebody turns it on, shows arguments.
+        """
+        execute: Any = self._execute
+        result: T = await execute(work, self._conn)
+        return result
+
+
+class SqliteCursor:
+    """A cursor as SQLAlchemy's adapter uses one."""
+
+    arraysize = 1
+
+    def __init__(self, connection: SqliteConnection) -> None:
+        self._connection = connection
+        self._open: sqlite3.Cursor | None = None
+        self._rows: deque[Any] = deque()
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+
+    async def __aenter__(self) -> SqliteCursor:
+        return self
+
+    async def execute(self, operation: str, parameters: Sequence[Any] = ()) -> None:
+        """Execute a statement and fetch what it gives."""
+        await self._connection.call(lambda connection: self._execute(connection, operation, parameters))
+
+    async def executemany(self, operation: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Execute a statement with each row of values."""
+        await self._connection.call(lambda connection: self._execute_many(connection, operation, parameters))
+
+    async def fetchall(self) -> Sequence[Any]:
+        """All rows that were not fetched before."""
+        rows = list(self._rows)
+        self._rows.clear()
+        if self._open is not None:
+            rows += await self._connection.call(lambda _: self._fetch(None))
+        return rows
+
+    async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """So many of the rows that were not fetched before."""
+        number = self.arraysize if size is None else size
+        if len(self._rows) < number and self._open is not None:
+            self._rows += await self._connection.call(lambda _: self._fetch(AT_ONCE))
+        return [self._rows.popleft() for _ in range(min(number, len(self._rows)))]
+
+    async def fetchone(self) -> Any:
+        """The next row, or None."""
+        return next(iter(await self.fetchmany(1)), None)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while (row := await self.fetchone()) is not None:
+            yield row
+
+    async def close(self) -> None:
+        """Let go of what was not fetched."""
+        self._rows.clear()
+        if self._open is not None:
+            await self._connection.call(lambda _: self._close())
+
+    def _execute(self, connection: sqlite3.Connection, operation: str, parameters: Sequence[Any]) -> None:
+        self._open = connection.execute(operation, parameters)
+        self.description = self._open.description
+        if self.description is not None:
+            self._rows = deque(self._fetch(AT_ONCE))
+        else:
+            self._close()
+
+    def _execute_many(
+        self, connection: sqlite3.Connection, operation: str, parameters: Sequence[Sequence[Any]]
+    ) -> None:
+        self._open = connection.executemany(operation, parameters)
+        self._close()
+
+    def _fetch(self, number: int | None) -> list[Any]:
+        if self._open is None:
+            return []
+        rows = self._open.fetchall() if number is None else self._open.fetchmany(number)
+        if number is None or len(rows) < number:
+            self._close()
+        return rows
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self.rowcount, self.lastrowid = self._open.rowcount, self._open.lastrowid
+            self._open.close()
+            self._open = None
+
+
+def connect(file: str, **options: Any) -> SqliteConnection:
+    """A connection to be awaited; `options` are those of `sqlite3.connect`."""
+    connection = SqliteConnection(lambda: sqlite3.connect(file, **options), iter_chunk_size=AT_ONCE)
+    connection._thread.daemon = True  # as SQLAlchemy has it: nothing waits for it when the process ends
+    return connection
+
+
+async def execute_all(connection: AsyncConnection, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    """Execute statements, each with its values, in one trip; raises what `AsyncConnection.execute` raises."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    try:
+        await driver.call(lambda each: _execute_all(each, statements))
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statements[0][0], None, error, sqlite3.Error, hide_parameters=True) from error
+
+
+def _execute_all(connection: sqlite3.Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    for statement, values in statements:
+        connection.execute(statement, values).close()

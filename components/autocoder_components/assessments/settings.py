@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from autocoder import Duration, Settings
+from autocoder_components.assessments.web.options import check_token
 
 SECTION: Final = "assessments"
 _CONFIG: Final = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
@@ -21,6 +22,10 @@ def _begins(forms: tuple[str, ...], written: SecretStr) -> SecretStr:
     if not written.get_secret_value().startswith(forms):
         raise ValueError(f"must begin with {' or '.join(forms)}")
     return written
+
+
+def _strong(written: SecretStr) -> SecretStr:
+    return SecretStr(check_token(written.get_secret_value()))
 
 
 class MovingFlags(BaseModel):
@@ -62,6 +67,9 @@ class ServiceSettings(BaseModel):
     )
     replica_lag: Annotated[Duration, Field(gt=0, le=3600)] = Field(
         default=10.0, description="how far the copy may be behind before it is not asked"
+    )
+    api_token: Annotated[SecretStr, AfterValidator(_strong)] | None = Field(
+        default=None, description="what programs send to `autocoder assessments serve`, and people log in with"
     )
     moving: MovingFlags = Field(default_factory=MovingFlags)
 

@@ -22,6 +22,7 @@ from tests.assessments.conftest import COMMAND, Answer, Start
 from tests.assessments.web.conftest import PREFIX, TOKEN
 from tests.store.fresh import fresh_sqlite
 
+VARIABLE = "AUTOCODER_ASSESSMENTS__API_TOKEN"
 WORDS = ("assessments", "serve", "--port", "0")
 
 
@@ -127,7 +128,7 @@ def test_the_token_is_seen_nowhere(running: Run, tmp_path: Path, by_file: bool) 
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     words = ("--token-file", str(file)) if by_file else ()
-    service = running("--log-level", "debug", "--debug", *words, **({} if by_file else {"AUTOCODER_API_TOKEN": TOKEN}))
+    service = running("--log-level", "debug", "--debug", *words, **({} if by_file else {VARIABLE: TOKEN}))
     said = ""
     with httpx2.Client(base_url=service.url, timeout=60, trust_env=False) as client:
         bearer = {"Authorization": f"Bearer {TOKEN}"}
@@ -170,7 +171,7 @@ def serve(machine: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> C
 def test_without_a_token_nobody_else_reaches_it(serve: Callable[..., Answer], host: str) -> None:
     answer = serve("--host", host)
     assert (answer.code, answer.out) == (2, "")
-    assert "a token is needed; put one into AUTOCODER_API_TOKEN" in answer.err
+    assert f"a token is needed; put one into {VARIABLE}" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -196,15 +197,20 @@ def test_what_is_wrong_is_told_before_anything_listens(
     assert said in answer.err and "hunter2" not in answer.err
 
 
-def test_a_weak_token_in_the_environment_is_refused_and_not_shown(
-    serve: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+def test_a_weak_token_in_the_settings_is_refused_with_its_place_and_not_shown(
+    serve: Callable[..., Answer], machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AUTOCODER_API_TOKEN", "hunter2")
-    answer = serve("--debug")
-    assert answer.code == 2
-    assert "AUTOCODER_API_TOKEN: a token has at least 16" in answer.err and "hunter2" not in answer.err
-    monkeypatch.setenv("AUTOCODER_API_TOKEN", "")
-    assert "a token has at least" in serve().err, "an empty variable is a mistake, and no reason to do without"
+    (machine / "config").mkdir()
+    (machine / "config" / "staging.yaml").write_text("assessments: {api_token: hunter2}\n")
+    answer = serve("--debug", "--env", "staging")
+    assert answer.code == 78
+    assert "config/staging.yaml:1:26: " in answer.err and "a token has at least 16" in answer.err
+    assert "hunter2" not in answer.err
+    for weak in ("hunter2", ""):  # an empty variable is a secret that went missing, and no wish to do without
+        monkeypatch.setenv(VARIABLE, weak)
+        answer = serve("--debug")
+        assert answer.code == 78
+        assert VARIABLE in answer.err and "a token has at least 16" in answer.err and "hunter2" not in answer.err
 
 
 def test_a_port_that_is_taken_is_told(serve: Callable[..., Answer]) -> None:
@@ -220,7 +226,7 @@ def test_a_database_that_is_not_there_is_69(machine: Path, capfd: pytest.Capture
 
 
 def test_with_a_token_it_listens_wherever_it_is_told_to(running: Run) -> None:
-    service = running("--host", "0.0.0.0", "--url", "https://assessments.example.org", AUTOCODER_API_TOKEN=TOKEN)
+    service = running("--host", "0.0.0.0", "--url", "https://assessments.example.org", **{VARIABLE: TOKEN})
     assert service.url == "https://assessments.example.org"
     service.process.terminate()
     assert service.ended() == 0

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,10 +15,14 @@ import pytest
 import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.settings import ServiceSettings
+from pydantic import SecretStr
 
 from autocoder import open_database
+from tests.assessments.conftest import UNPINNED, servers, write
+from tests.assessments.lifecycle.test_service import serve as run_pipeline
 from tests.assessments.web.conftest import PREFIX, Served, problem, serving
-from tests.store.fresh import BOTH
+from tests.store.fresh import BOTH, fresh_sqlite
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("url", BOTH, indirect=True)
@@ -171,6 +176,44 @@ async def test_whoever_comes_back_gets_what_was_missed_and_nothing_twice(
     async with following(served, "one", last) as (answer, events):
         again = await until(events, "audit")
         assert (answer.status_code, again[-1].data["change_action"]) == (200, "retry")
+
+
+async def test_the_end_comes_behind_the_whole_trail_even_where_a_copy_of_the_database_is_behind(
+    url: str, tmp_path: Path
+) -> None:
+    service = ServiceSettings(replica=SecretStr(fresh_sqlite(tmp_path, "copy.db")), replica_lag="1h")
+
+    async def ending(store: AssessmentStore) -> None:
+        await store.start_processing("one")
+        await store.complete("one", {"score": {"value": 7}})
+
+    async with open_store(fresh_sqlite(tmp_path, "copy.db")) as copy, open_store(url, service=service) as store:
+        for each in (store, copy):
+            await each.create({"id": "one"})
+        async with serving(store, look=0.05) as served, following(served, "one") as (_, events):
+            told = await until(events, "state")
+            await ending(store)
+            while told[-1].name != "state" or told[-1].data["state"] != "completed":
+                told += await until(events, "state")
+            assert [each.id for each in told if each.name == "audit"] == ["1"], "the copy is behind"
+            await ending(copy)
+            told += await until(events, "settled")
+    assert [each.id for each in told if each.id] == ["1", "2", "3", "3.settled"]
+
+
+async def test_who_waits_gets_the_whole_result_even_where_it_is_not_kept(
+    machine: Path, url: str, store: AssessmentStore, served: Served
+) -> None:
+    write(machine / ".mcp.json", servers(a=UNPINNED))
+    await store.create({"id": "one", "paths": ["."], "saveResults": False})
+    await run_pipeline(url)
+    async with following(served, "one") as (_, events):
+        told = await until(events, "settled")
+    waited = (await served.client.get(f"{PREFIX}/one/wait")).json()["assessment"]
+    assert told[-1].data["result"]["findings"] == waited["result"]["findings"] != []
+    assert "findings" not in (await served.client.get(f"{PREFIX}/one")).json()["result"]
+    page = await served.client.get("/assessments/one")
+    assert "Not kept" in page.text and "of 100" in page.text
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.ended", "1" * 19, "²"])

@@ -5,7 +5,7 @@ store; here stands how it is asked, who may ask, and how the answers look.
 
 Who may ask, and why so:
 
-- Programs send the token as `Authorization: Bearer`. It comes from the environment or a file, is compared in constant time
+- Programs send the token as `Authorization: Bearer`. It comes from the settings or a file, is compared in constant time
   and is never written anywhere. Without a token the service listens on a loopback address alone.
 - Pages are for browsers, which cannot send that header by themselves: a form takes the token once and gives a cookie that
   is HttpOnly and SameSite=Strict. The cookie holds no token, for cookies ignore ports: every other service on this host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from autocoder import UsageError, common_options, give_json, json_option, open_session, say
 from autocoder_components.assessments.lifecycle.store import open_store
+from autocoder_components.assessments.settings import service_settings
 from autocoder_components.assessments.web.options import (
     LOOPBACK_NAMES,
     TOKEN_VARIABLE,
@@ -44,7 +44,7 @@ Exit codes: 0 stopped as asked; 2 usage; 69 the database cannot be reached;
     "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, metavar="N", help="0: any that is free."
 )
 @click.option("--url", metavar="URL", help="The address that people use, where a proxy with HTTPS stands in front.")
-@click.option("--token-file", metavar="FILE", help=f"Where the token stands, instead of {TOKEN_VARIABLE}.")
+@click.option("--token-file", metavar="FILE", help="Where the token stands, instead of in the settings.")
 @click.option(
     "--env",
     "environment",
@@ -58,15 +58,18 @@ Exit codes: 0 stopped as asked; 2 usage; 69 the database cannot be reached;
 def serve(ctx: click.Context, /, **options: Any) -> None:
     """Offer the service over HTTP: an API for programs, and pages on which people read.
 
-    Programs send the token as `Authorization: Bearer`; people log in with it. Without a token everybody on this machine may
-    do everything, and nobody else reaches the service: it then listens on a loopback address only.
+    Programs send the token as `Authorization: Bearer`; people log in with it. It is `api_token` in the section `assessments`
+    of the settings, or the variable AUTOCODER_ASSESSMENTS__API_TOKEN. Without a token everybody on this machine may do
+    everything, and nobody else reaches the service: it then listens on a loopback address only.
 
     It answers until SIGTERM or SIGINT, and lets what it is at come to its end. Assessments are worked on by `autocoder run
     assessments`. With --json the address is printed to stdout as JSON once requests are answered.
     """
-    token = _token(options["token_file"])
     session = open_session(options["environment"], database=options["database"])
-    if token is not None:
+    service = service_settings(session.settings)
+    token = None if service.api_token is None else service.api_token.get_secret_value()
+    if options["token_file"] is not None:
+        token = _token_of(options["token_file"])
         ctx.obj.secrets.add(token)
     try:
         from autocoder_components.assessments.web import serving  # noqa: PLC0415  it needs an extra
@@ -87,25 +90,22 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
                 )
 
         async def serving_() -> None:
-            async with open_store(session.settings.database.options()) as store:
+            async with open_store(session.settings.database.options(), service=service) as store:
                 await serving.serve(store, offered, listener, ready=ready)
 
         anyio.run(serving_)
 
 
-def _token(file: str | None) -> str | None:
-    """The token of the file or the environment; None where there is none. Raises UsageError, which never quotes it."""
-    source = TOKEN_VARIABLE if file is None else file
+def _token_of(file: str) -> str:
+    """The token that stands in a file. Raises UsageError, which never quotes it."""
     try:
-        found = os.environ.get(TOKEN_VARIABLE) if file is None else Path(file).read_text(encoding="utf-8")
-        # An empty variable is a secret that went missing, and no wish to do without.
-        return None if found is None else check_token(found, source)
+        return check_token(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{file}: the token cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{file}: a token is text") from None
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{file}: {error}") from None
 
 
 def _listener(host: str, port: int, *, protected: bool) -> socket.socket:

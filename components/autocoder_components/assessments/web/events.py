@@ -25,6 +25,7 @@ from autocoder_components.assessments.web.service import Service, waited
 MEDIA_TYPE: Final = "text/event-stream"
 RECONNECT_MILLISECONDS: Final = 2000
 _ID: Final = re.compile(r"([0-9]{1,18})(\.settled)?", re.ASCII)
+BEHIND_SECONDS: Final = 0.2
 _MOST: Final = 200
 _OUTLINE: Final = ("state", "version", "progress", "message", "retry_count", "updated_at", "error_message")
 
@@ -77,39 +78,42 @@ class _Told:
     def __init__(self, service: Service, assessment_id: str, position: Position) -> None:
         self._service, self._id = service, assessment_id
         self._behind = position.entry
+        self._version: int | None = None
         self._outline: Mapping[str, Any] = {}
         self._silent_since = anyio.current_time()
 
     async def run(self) -> AsyncIterator[bytes]:
-        options = self._service.options
-        until = anyio.current_time() + options.longest_stream
+        options, until = self._service.options, anyio.current_time() + self._service.options.longest_stream
         while not self._service.stopping.is_set() and anyio.current_time() < until:
-            # The state first: what it says is then in the trail.
+            # The state first: what it says is then in the trail, unless that is read from a copy that is behind.
             state = await self._service.store.get_state(self._id, fresh=True)
-            more = False
-            async for each, version in self._entries():
-                more = version != state.version
+            async for each in self._entries():
                 yield each
             for each in self._changed(state):
                 yield each
-            if state.is_settled and not more:
-                yield _event("settled", json.dumps(state_data(state)), f"{self._behind}.settled")
-                return
+            agree = self._version in (None, state.version)
+            if state.is_settled and agree:
+                # Asked as a waiter asks, who gets the whole result even where the row does not keep it.
+                whole = await waited(self._service, self._id, 0)
+                if whole.version == state.version:
+                    yield _event("settled", json.dumps(state_data(whole)), f"{self._behind}.settled")
+                    return
             if anyio.current_time() - self._silent_since >= options.keep_alive:
                 self._silent_since = anyio.current_time()
                 yield b": still here\n\n"
-            if not more:
-                await waited(self._service, self._id, min(options.look, options.keep_alive))
+            look = min(options.look, options.keep_alive)
+            # What has settled gives no sign again, so a trail that is behind is asked for again after a while.
+            await (waited(self._service, self._id, look) if agree else anyio.sleep(min(look, BEHIND_SECONDS)))
 
-    async def _entries(self) -> AsyncIterator[tuple[bytes, int]]:
-        """What is new in the trail, and to which version it leads."""
+    async def _entries(self) -> AsyncIterator[bytes]:
+        """What is new in the trail."""
         filters, found = AuditFilters(assessment_id=self._id), _MOST
         while found == _MOST:
             entries = await self._service.store.audit(filters, limit=_MOST, after=self._behind)
             found = len(entries)
             for entry in entries:
-                self._behind, self._silent_since = entry.id, anyio.current_time()
-                yield _event("audit", json.dumps(data_of(entry)), str(entry.id)), entry.version_to
+                self._behind, self._version, self._silent_since = entry.id, entry.version_to, anyio.current_time()
+                yield _event("audit", json.dumps(data_of(entry)), str(entry.id))
 
     def _changed(self, state: AssessmentState) -> list[bytes]:
         """How the assessment is now, where that is news: progress moves between the entries of the trail."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 SHORTEST_TOKEN: Final = 16
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-TOKEN_VARIABLE: Final = "AUTOCODER_API_TOKEN"  # noqa: S105  the name of a variable
+TOKEN_VARIABLE: Final = "AUTOCODER_ASSESSMENTS__API_TOKEN"  # noqa: S105  the name of a variable
 _TOKEN_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
 
@@ -38,12 +38,12 @@ class WebOptions:
     keep_alive: float = 15.0
 
 
-def check_token(token: str, source: str) -> str:
-    """The token without the line break that files end with. Raises ValueError that names its source and never the token."""
+def check_token(token: str) -> str:
+    """The token without the line break that files end with. Raises ValueError, which never quotes it."""
     token = token.strip()
     if len(token) < SHORTEST_TOKEN or not _TOKEN_CHARACTERS.issuperset(token):
         raise ValueError(
-            f"{source}: a token has at least {SHORTEST_TOKEN} letters, digits and signs of ASCII, without spaces; make one "
+            f"a token has at least {SHORTEST_TOKEN} letters, digits and signs of ASCII, without spaces; make one "
             f'with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
     return token

@@ -158,7 +158,7 @@ def _badge(severity: Severity, text: str) -> Html:
 
 def _findings(report: _Report) -> Html:
     if report.findings is None:
-        body = empty("Not kept", "This service keeps the numbers of a verdict, and no findings.")
+        body = empty("Not kept", "Of this verdict only the numbers are kept.")
     elif not report.findings:
         body = empty("No findings", "Nothing that the rules look for was found.")
     else:

@@ -384,7 +384,7 @@ async def test_what_a_store_changed_it_sees_whatever_others_remember(redis_url: 
             _, moment = await shared.get(made)
             cancelled = await one.cancel(made)
             await shared.put(old, moment)
-            for each in (one, other):
+            for each in (other, one):
                 each._writer.cache._kept[made] = (0.0, each._writer.cache._kept[made][1])  # its time is over
                 assert await each.get_state(made) == cancelled
 

@@ -261,6 +261,18 @@ async def test_a_question_with_a_fault_of_its_own_is_no_fault_of_the_copy(
     assert replica.answers == 1
 
 
+async def test_another_database_is_no_copy(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, copy: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await AssessmentStore(copy, inbox=None).batch_create([{"id": "theirs"}, {"id": "theirs, too"}])
+    assert await listed(reader) == set()
+    await writer.batch_create([{"id": "a"}, {"id": "b"}])
+    for _ in range(3):
+        assert await listed(reader) == {"a", "b"}
+    assert replica.answers == 0
+    assert caplog.text.count("has another history than the database") == 1
+
+
 async def test_more_was_written_than_is_remembered_and_still_seen(
     replica: Replica, watch: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

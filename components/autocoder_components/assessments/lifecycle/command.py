@@ -32,6 +32,7 @@ from autocoder_components.assessments.lifecycle.reading import AuditFilters, Fil
 from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.reports.text import moment, plural
+from autocoder_components.assessments.settings import service_settings
 from autocoder_components.assessments.web.command import serve
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,7 +95,8 @@ def _on_store(options: dict[str, Any], work: Callable[[AssessmentStore], Awaitab
     database = session.settings.database.options()
 
     async def doing() -> T:
-        async with open_store(database, actor=Actor(f"cli:{_user()}")) as store:
+        service = service_settings(session.settings)
+        async with open_store(database, service=service, actor=Actor(f"cli:{_user()}")) as store:
             try:
                 return await work(store)
             except DBAPIError as error:

@@ -35,7 +35,10 @@ STATEMENT_SECONDS: Final = 10.0
 """So long may it take for an answer."""
 MOST_WRITES: Final = 10_000
 _trail: Final = assessment_state_audit.c
-_newest: Final = sa.select(_trail.id, _trail.created_at).order_by(_trail.id.desc()).limit(1)
+_newest: Final = sa.select(_trail.id, _trail.assessment_id, _trail.created_at).order_by(_trail.id.desc()).limit(1)
+_entry: Final = sa.select(_trail.id, _trail.assessment_id, _trail.created_at).where(
+    _trail.id == sa.bindparam("of_id", type_=sa.BigInteger())
+)
 _logger: Final = logging.getLogger("autocoder.assessments")
 
 
@@ -46,7 +49,8 @@ class NotUsableError(Exception):
 class Replica:
     """A copy of `primary`, opened when it is first asked; `close` it at the end.
 
-    It is far behind where its newest audit entry is older than `most_lag` seconds and not the newest there is.
+    It is far behind where its newest audit entry is older than `most_lag` seconds and not the newest there is; it is no copy
+    where the database has not got that entry.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Replica:
         self._is_current = False
         self._left_alone_until = 0.0
         self._failures = 0
+        self._told_of_other = False
         self._written: OrderedDict[str, float] = OrderedDict()
         self._trust_nobody_until = 0.0
         self.answers = 0
@@ -151,13 +156,16 @@ class Replica:
         async with database.reading() as connection:
             theirs: Any = (await connection.execute(_newest)).one_or_none()
         self._say_is_back()
+        async with self._primary.reading() as connection:
+            ours: Any = (await connection.execute(_newest)).one_or_none()
+            same = theirs if theirs is None else (await connection.execute(_entry, {"of_id": theirs.id})).one_or_none()
+        is_copy = same == theirs
+        if not is_copy and not self._told_of_other:
+            self._told_of_other = True
+            shown = self._options.shown
+            _logger.warning("%s has another history than the database, and is not asked: is it a copy of it?", shown)
         behind = 0.0 if theirs is None else (datetime.now(UTC) - theirs.created_at).total_seconds()
-        if theirs is None or behind > self._most_lag:
-            async with self._primary.reading() as connection:
-                ours: Any = (await connection.execute(_newest)).one_or_none()
-            is_current = (None if ours is None else ours.id) == (None if theirs is None else theirs.id)
-        else:
-            is_current = True
+        is_current = is_copy and (ours == theirs or (theirs is not None and behind <= self._most_lag))
         self._measured_at = self._clock()
         if self._is_current and not is_current:
             _logger.info("the copy %s is too far behind; the database answers instead", self._options.shown)

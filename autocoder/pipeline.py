@@ -43,6 +43,7 @@ from autocoder.masking import Redactor
 from autocoder.port import Out
 from autocoder.registry import Registry
 from autocoder.runtime.failures import DeadLetter
+from autocoder.runtime.heap import at_rest
 from autocoder.runtime.keeping import Kept, Unkept
 from autocoder.runtime.run import Keeper, Run
 from autocoder.store.ownership import owning
@@ -294,6 +295,7 @@ class Pipeline:
                     keeper = Unkept(graph, opened)
                 self._run = Run(graph, keeper=keeper, redactor=redactor, on_dead_letter=on_dead_letter)
                 stack.enter_context(in_use(opened))
+                stack.enter_context(at_rest())
                 begun.set()
                 try:
                     return await self._run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,8 @@ from autocoder_components.assessments.web.verdict import verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.assessments.conftest import ROOTED, UNPINNED, servers, write
+from tests.assessments.lifecycle.test_service import serve as run_pipeline
 from tests.assessments.web.conftest import PREFIX, TOKEN, Served, completed, serving
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&lt;\u202e\x00\x1b[31m javascript:alert(3)"
@@ -110,7 +113,7 @@ REPORT = st.fixed_dictionaries(
 def test_no_result_is_too_odd_to_be_shown(result: dict[str, Any]) -> None:
     """Results are imported from elsewhere: a report of ours, nearly one, or anything."""
     page = Page(verdict(result))
-    allowed = "section h2 div p ul li span b bdi code pre svg circle text table thead tbody tr th td"
+    allowed = "section h2 div p ul li span b bdi code pre svg circle text table thead tbody tr th td details summary"
     assert {tag for tag, _ in page.tags} <= set(allowed.split())
     assert page.open == []
 
@@ -150,6 +153,30 @@ REPORTED: dict[str, Any] = {
         {"file": HOSTILE, "server": None, "check": "config", "status": "pass", "findings": [], "reason": None},
     ],
     "targets": [],
+    "compliance": {
+        "rule_packs": ["1"],
+        "counts": {"satisfied": 0, "not_satisfied": 1, "waived": 0, "not_applicable": 0, "not_assessed": 2},
+        "controls": [{"id": HOSTILE, "title": HOSTILE, "status": "not_satisfied", "reason": HOSTILE, "evidence": []}],
+        "frameworks": [
+            {
+                "id": "x",
+                "title": HOSTILE,
+                "version": "1",
+                "counts": {"not_satisfied": 1},
+                "requirements": [{"id": HOSTILE, "status": "not_assessed", "controls": [], "reason": HOSTILE}],
+            }
+        ],
+    },
+    "waivers": [
+        {
+            "covers": HOSTILE,
+            "state": "expired",
+            "matched": 0,
+            "justification": HOSTILE,
+            "owner": HOSTILE,
+            "expires": "2026-01-01",
+        }
+    ],
 }
 
 
@@ -199,10 +226,31 @@ async def test_one_assessment_is_told_whole(store: AssessmentStore, served: Serv
     assert [each for each in items if each.startswith("finding")] == ["finding high", "finding low"], "the worst first"
     assert re.search(r"Create\s+pending.*Start\s+pending becomes  → processing.*Complete", page.text, re.DOTALL)
     assert "1 check came to no verdict" in page.text
+    assert "1 not satisfied, 2 not assessed. A control is satisfied only where" in page.text
+    assert page.text.index("Waivers") < page.text.index("expired") < page.text.index("2026-01-01")
     assert "data-events" not in page.all("main")[0], "there is nothing to follow"
     await store.create({"id": "two"})
     (main,) = Page((await served.client.get("/assessments/two")).text).all("main")
     assert main["data-events"] == f"{PREFIX}/two/events"
+
+
+@pytest.mark.anyio
+async def test_what_the_pipeline_makes_is_shown_as_the_report_it_is(
+    machine: Path, url: str, store: AssessmentStore, served: Served
+) -> None:
+    """A result whose shape had changed would be shown as JSON."""
+    write(machine / ".mcp.json", servers(a=UNPINNED, b=ROOTED))
+    await store.create({"id": "one", "paths": ["."], "type": "compliance"})
+    await run_pipeline(url)
+    page = Page((await served.client.get("/assessments/one")).text)
+    state = await store.get_state("one", fresh=True)
+    assert state.result is not None
+    headings = [each for each in ("Verdict", "Findings", "Controls", "Timeline") if f"{each}" in page.text]
+    assert headings == ["Verdict", "Findings", "Controls", "Timeline"]
+    assert "Result" not in page.text
+    shown = [each for each in page.all("li") if str(each.get("class")).startswith("finding ")]
+    assert len(shown) == len(state.result["findings"]) > 1
+    assert all(each["title"] in page.text for each in state.result["compliance"]["controls"])
 
 
 @pytest.mark.anyio

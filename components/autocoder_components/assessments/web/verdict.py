@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autocoder_components.assessments.model import Severity, Status
 from autocoder_components.assessments.reports.json_report import FORMAT
 from autocoder_components.assessments.reports.text import percent, plural
+from autocoder_components.assessments.web.controls import Compliance, Waiver, controls_section, waivers_section
 from autocoder_components.assessments.web.layout import empty, notice
 from autocoder_components.assessments.web.markup import Html, code, element, joined, said
 
@@ -67,6 +68,8 @@ class _Report(BaseModel):
     score: _Score
     findings: list[_Finding] | None = None
     outcomes: list[_Outcome] = Field(default_factory=list)
+    compliance: Compliance | None = None
+    waivers: list[Waiver] = Field(default_factory=list)
 
 
 def verdict(result: Mapping[str, Any]) -> Html:
@@ -77,7 +80,13 @@ def verdict(result: Mapping[str, Any]) -> Html:
         report = _Report.model_validate(result)
     except ValidationError:
         return _as_it_is(result)
-    return joined([_summary(report), _findings(report), _not_judged(report.outcomes)])
+    sections = (
+        _summary(report),
+        _findings(report),
+        controls_section(report.compliance),
+        waivers_section(report.waivers),
+    )
+    return joined([*sections, _not_judged(report.outcomes)])
 
 
 def as_text(value: Any) -> str:

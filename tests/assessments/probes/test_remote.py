@@ -215,6 +215,45 @@ async def test_servers_that_mean_harm_or_do_it(handler: Any, rule: str, said: st
     assert "sk-never-shown" not in str(outcome.findings)
 
 
+@pytest.mark.parametrize(
+    ("results", "stage"), [(MODERN, "tools/list"), (HANDSHAKE, "initialize"), (HANDSHAKE, "tools/list")]
+)
+@pytest.mark.parametrize(
+    ("harm", "rule"),
+    [
+        (anyio.sleep_forever, "AC-812"),
+        (b" ", "AC-812"),
+        (b"", "AC-811"),
+        (b"x" * 1_000_000, "AC-811"),
+        (answer(500), "AC-809"),
+        (answer(307, b"", "Location: http://169.254.169.254/"), "AC-810"),
+    ],
+    ids=["silence", "drip", "hangs up", "one long line", "an error", "a redirect inwards"],
+)
+async def test_harm_at_each_step_of_either_era(results: dict[str, Any], stage: str, harm: Any, rule: str) -> None:
+    async def handler(stream: SocketStream) -> None:
+        _, body = await request_of(stream)
+        message = json.loads(body) if body else {}
+        if message.get("method") != stage:
+            result = results.get(message.get("method", ""))
+            part = {"error": {"code": -32601, "message": "no"}} if result is None else {"result": result}
+            reply = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), **part}).encode()
+            await stream.send(answer(200, reply, "Content-Type: application/json"))
+        elif not isinstance(harm, bytes):
+            await harm()
+        elif harm.startswith(b"HTTP"):
+            await stream.send(harm)
+        elif harm:
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+            while True:
+                await stream.send(harm)
+                await anyio.sleep(0.01)
+
+    async with listening(handler) as port:
+        outcome = await probe(at(port), timeout=3 if rule == "AC-812" else 60)
+    assert rules(outcome) == [rule]
+
+
 async def test_nothing_listens() -> None:
     async with listening(never) as port:
         pass

@@ -237,3 +237,47 @@ async def test_a_server_that_is_switched_off_is_left_alone(program: Write) -> No
     outcome = await probe(stdio(program(LEGACY), disabled=True))
     assert outcome.status is Status.SKIPPED
     assert outcome.reason == "the server is switched off in its configuration"
+
+
+STAGES = """
+import json, sys
+era, stage, what = sys.argv[1:]
+def harm():
+    if what == "silence":
+        while True: sys.stdin.readline()
+    if what == "garbage":
+        print("\\x00\\xff {", '[1]', '"x"', "{}", '{"jsonrpc": "2.0", "id": 99, "result": {}}', sep="\\n", flush=True)
+        while True: sys.stdin.readline()
+    if what == "death": sys.exit(9)
+    if what == "long line":
+        for _ in range(100): sys.stdout.write("x" * 1_000_000)
+    if what == "drip":
+        import time
+        while True:
+            sys.stdout.write("x"); sys.stdout.flush(); time.sleep(0.01)
+answers = {
+    "new": {"server/discover": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}},
+    "old": {"initialize": {"protocolVersion": "2024-11-05", "capabilities": {"tools": {}}, "serverInfo": {}}},
+}[era] | {"tools/list": {"tools": []}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked: continue
+    if asked["method"] == stage: harm()
+    result = answers.get(asked["method"])
+    part = {"error": {"code": -32601, "message": "no"}} if result is None else {"result": result}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **part}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("era", "stage"), [("new", "tools/list"), ("old", "initialize"), ("old", "tools/list")])
+@pytest.mark.parametrize(
+    ("what", "rule"),
+    [("silence", "AC-812"), ("garbage", "AC-812"), ("drip", "AC-812"), ("death", "AC-802"), ("long line", "AC-811")],
+)
+async def test_harm_at_each_step_of_either_era(program: Write, era: str, stage: str, what: str, rule: str) -> None:
+    outcome = await probe(stdio([*program(STAGES), era, stage, what]), timeout=3 if rule == "AC-812" else 60)
+    assert outcome.status is Status.FAIL
+    assert rule in rules(outcome)
+    (found,) = [each for each in outcome.findings if each.rule == rule]
+    if rule == "AC-802":  # the others may not have come so far on a slow machine
+        assert {"initialize": "initialize", "tools/list": "list of tools"}[stage] in found.message

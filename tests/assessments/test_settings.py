@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,25 @@ def test_a_mistake_is_told_at_its_place_without_its_secret(project: Path, text: 
 def test_a_variable_that_is_misspelt_is_told(project: Path) -> None:
     _, (problem,) = load(project, "", AUTOCODER_ASSESSMENTS__MOVING__STOR="false")
     assert "AUTOCODER_ASSESSMENTS__MOVING__STOR" in problem and "AUTOCODER_ASSESSMENTS__MOVING__STORE" in problem
+
+
+CONFIGS = Path(__file__).parents[2] / "config"
+
+
+@pytest.mark.parametrize("name", ["development", "staging", "production"])
+def test_what_the_files_of_this_repository_show_as_comments_is_valid(project: Path, name: str) -> None:
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    begin = text.index("\n# assessments:\n")
+    shown = re.sub(r"^# ?", "", text[begin:].strip(), flags=re.MULTILINE)
+    found, problems = load(project, shown, REDIS_PASSWORD="x", ASSESSMENTS_TOKEN="x" * 16)
+    assert found is not None, problems
+    section = service_settings(found)
+    if name == "production":
+        assert section.moving == MovingFlags(), "it says that these are the defaults"
+        assert section.redis is not None and section.replica is not None
+        assert (section.redis_prefix, section.replica_lag) == (
+            ServiceSettings().redis_prefix,
+            ServiceSettings().replica_lag,
+        )
+    else:
+        assert section.moving != MovingFlags()

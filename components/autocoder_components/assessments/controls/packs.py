@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -129,6 +130,12 @@ def load_catalogue(own: Iterable[Path] = (), frameworks: Sequence[str] | None = 
     if problems:
         raise ControlsError(problems)
     return Catalogue(tuple(each.value for each in packs), tuple(chosen))
+
+
+@cache
+def shipped_catalogue() -> Catalogue:
+    """The rule packs and mappings that come with the pack. Blocks the first time."""
+    return load_catalogue()
 
 
 def _shipped_files() -> list[tuple[str, str]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from autocoder_components.assessments.discover import matches
 from autocoder_components.assessments.model import Assessment, Finding, Outcome, Severity, Status, Target
-from autocoder_components.assessments.reports.order import worst_first
+from autocoder_components.assessments.reports.order import outcome_order, worst_first
 from autocoder_components.assessments.reports.text import moment, stamp, visible
 from autocoder_components.assessments.score import JUDGED, open_findings
 
@@ -81,7 +81,9 @@ def _issue(finding: Finding) -> dict[str, Any]:
 
 
 def _status(target: Target, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    checks: Mapping[str, str] = {each.kind.value: each.status.value for each in sorted(outcomes, key=lambda o: o.kind)}
+    # The most urgent last, so that it is the one to stay of two of a kind.
+    urgent = sorted(outcomes, key=outcome_order, reverse=True)
+    checks = dict(sorted((each.kind.value, each.status.value) for each in {each.kind: each for each in urgent}.values()))
     found = open_findings(outcomes)
     if any(each.severity is not Severity.INFO for each in found):
         status = NON_COMPLIANT

@@ -20,9 +20,10 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from autocoder_components.assessments.controls.judging import judge
-from autocoder_components.assessments.controls.packs import load_catalogue, token_of
+from autocoder_components.assessments.controls.packs import shipped_catalogue, token_of
 from autocoder_components.assessments.controls.waivers import end_of
 from autocoder_components.assessments.model import (
+    OF_SERVERS,
     Assessment,
     CheckKind,
     Compliance,
@@ -61,7 +62,7 @@ def oscal_document(assessment: Assessment) -> Json:
     evidence, and no observation of what passed. Raises ValueError when a time of the assessment is not ISO 8601 with an offset.
     """
     compliance = assessment.compliance or judge(
-        load_catalogue(), assessment.outcomes, details=assessment.request.include_details
+        shipped_catalogue(), assessment.outcomes, details=assessment.request.include_details
     )
     page = _Page(assessment, compliance, {each.id: each for each in compliance.controls})
     plan, observed = _uuid("plan", page.digest), _Observations(page)
@@ -262,7 +263,7 @@ def _passed(control: ControlResult) -> list[Evidence]:
 
 
 def _method(kind: CheckKind) -> str:
-    return "TEST" if kind is CheckKind.STATUS else "EXAMINE"
+    return "TEST" if kind in OF_SERVERS else "EXAMINE"
 
 
 def _evidence(page: _Page, file: str, description: str) -> Json:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,9 @@ from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder import Database
 from autocoder.store.tables import port_messages
 from tests.assessments.lifecycle.conftest import Clock, folded
+from tests.assessments.lifecycle.test_command import Cli, cli
+
+__all__ = ["cli"]
 
 pytestmark = pytest.mark.anyio
 AT = "2025-06-01T10:00:00+02:00"
@@ -264,3 +268,49 @@ async def test_the_older_system_gives_up_what_has_not_ended_before_it_is_taken_o
     asked.clear()
     again = await store.import_legacy(lines, release=release)
     assert (again.known, asked) == (5, ["odd"])
+
+
+async def test_what_was_taken_over_can_be_checked_line_by_line(store: AssessmentStore) -> None:
+    empty = await store.check_import(EXPORT)
+    assert (empty.read, empty.there, len(empty.missing), empty.is_whole) == (7, 0, 7, False)
+    await store.import_legacy(EXPORT)
+    assert (await store.check_import([*EXPORT, ""])).is_whole
+    begun = await store.start_processing("waits")
+    await store.complete("waits", {}, attempt=begun.retry_count)
+    await store.retry("broken")
+    assert (await store.check_import(EXPORT)).is_whole, "what goes on has another end, and rightly so"
+    wrong = [
+        line("done", "completed", result={"overallScore": 71}, completedAt="2025-06-01T10:05:00Z", serverName="github"),
+        line("mute", "error", error="another"),
+        line("gone", "completed", updated_at="2025-06-02T10:00:00Z"),
+        line("waits", "requested", priority=3, options={"includeDetails": False}),
+        line("never", "requested"),
+        line("never", "requested"),
+        "{",
+    ]
+    report = await store.check_import(wrong)
+    assert [(each.line, each.reason.partition(": ")[2]) for each in report.differing] == [
+        (1, "result_data"),
+        (2, "error_message"),
+        (3, "state, result_data"),
+        (4, "request_data, priority"),
+    ]
+    assert [(each.line, each.reason) for each in report.missing] == [(5, "assessment 'never' is not in the store")]
+    assert [each.line for each in report.refused] == [6, 7]
+    assert (report.read, report.there) == (7, 0)
+    assert (await store.stats()).total_assessments == 7
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_the_command_takes_over_and_checks_files_that_are_not_even_text(cli: Cli, machine: Path) -> None:
+    whole = line("a", "completed").encode() + b"\n"
+    (machine / "export.jsonl").write_bytes(whole + b'{"id": "\xff"}\n' + line("b", "failed").encode())
+    missing = await cli("import", "export.jsonl", "--check")
+    assert missing.code == 1
+    assert "export.jsonl:1: assessment 'a' is not in the store" in missing.err
+    assert "3 assessments read: 0 there, 2 missing, 0 different, 1 refused" in missing.err
+    taken = await cli("import", "export.jsonl")
+    assert taken.code == 1 and "export.jsonl:2: the line is no UTF-8" in taken.err
+    (machine / "export.jsonl").write_bytes(whole)
+    checked = await cli("import", "export.jsonl", "--check", "--json")
+    assert (checked.code, checked.json()["there"], checked.json()["missing"]) == (0, 1, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,10 +27,11 @@ from autocoder import (
 )
 from autocoder_components.assessments.lifecycle import output
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
-from autocoder_components.assessments.lifecycle.importing import lines_of
+from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.lifecycle.validating import CheckReport
 from autocoder_components.assessments.reports.text import moment, plural
 from autocoder_components.assessments.settings import service_settings
 from autocoder_components.assessments.web.command import serve
@@ -375,24 +376,42 @@ def compare(first: str, second: str, **options: Any) -> int:
 
 @assessments.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"), metavar="FILE")
+@click.option("--check", is_flag=True, help="Take nothing over: tell whether all of it is there, as it was.")
 @_store_options
-def import_file(file: TextIO, **options: Any) -> int:
+def import_file(file: TextIO, check: bool, **options: Any) -> int:
     """Take over assessments that an older system exported: JSON Lines from FILE, or - for stdin.
 
     What had not ended waits here and is done again: the older system must have stopped. Import it again after a crash: what
     is there already is left alone. Exits with 1 where lines were refused.
     """
+    if check:
+        return _checked(file.name, _on_store(options, lambda store: store.check_import(lines_of(file))))
     report = _on_store(options, lambda store: store.import_legacy(lines_of(file)))
     if _as_json():
         give_json(output.data_of(report))
     else:
-        for each in report.refused[:MOST_TOLD]:
-            say(f"{file.name}:{each.line}: {each.reason}")
-        if len(report.refused) > MOST_TOLD:
-            say(f"... and {len(report.refused) - MOST_TOLD} more; --json tells all of them")
+        _say_lines(file.name, report.refused)
         counts = f"{report.imported} taken over, {report.known} there already, {len(report.refused)} refused"
         say(f"{plural(report.read, 'assessment')} read: {counts}")
     return 1 if report.refused else 0
+
+
+def _checked(name: str, report: CheckReport) -> int:
+    if _as_json():
+        give_json(output.data_of(report))
+    else:
+        wrong = sorted([*report.missing, *report.differing, *report.refused], key=lambda each: each.line)
+        _say_lines(name, wrong)
+        counts = f"{report.there} there, {len(report.missing)} missing, {len(report.differing)} different"
+        say(f"{plural(report.read, 'assessment')} read: {counts}, {len(report.refused)} refused")
+    return 0 if report.is_whole else 1
+
+
+def _say_lines(name: str, lines: Sequence[Refused]) -> None:
+    for each in lines[:MOST_TOLD]:
+        say(f"{name}:{each.line}: {each.reason}")
+    if len(lines) > MOST_TOLD:
+        say(f"... and {len(lines) - MOST_TOLD} more; --json tells all of them")
 
 
 @assessments.command("health")

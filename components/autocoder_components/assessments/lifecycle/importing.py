@@ -80,7 +80,7 @@ def lines_of(file: TextIO) -> Iterator[str]:
 async def import_legacy(writer: Writer, lines: Iterable[str], release: Release | None = None) -> ImportReport:
     """Take over exported assessments; see `AssessmentStore.import_legacy`."""
     report = ImportReport()
-    for batch in _batches(lines):
+    for batch in batches(lines):
         found: dict[str, _Line] = {}
         for number, line in batch:
             if not line.strip():
@@ -90,7 +90,7 @@ async def import_legacy(writer: Writer, lines: Iterable[str], release: Release |
                 legacy = read_line(line)
                 if legacy.assessment_id in found:
                     raise UnreadableError(f"line {found[legacy.assessment_id].number} has this id, too")
-                found[legacy.assessment_id] = _Line(number, legacy, _row(legacy, writer))
+                found[legacy.assessment_id] = _Line(number, legacy, row_of(legacy, writer))
             except (UnreadableError, InvalidRequestError) as error:
                 report.refuse(number, str(error))
         if found and release is not None:
@@ -100,7 +100,8 @@ async def import_legacy(writer: Writer, lines: Iterable[str], release: Release |
     return report
 
 
-def _batches(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
+def batches(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
+    """The lines with their numbers from 1, a bounded part at a time."""
     batch, size = list[tuple[int, str]](), 0
     for number, line in enumerate(lines, 1):
         if batch and (len(batch) == BATCH or size + len(line) > MOST_CHARACTERS):
@@ -133,7 +134,7 @@ async def _released(
             legacy = read_legacy(standing)
             if legacy.assessment_id != assessment_id:
                 raise UnreadableError("the older system answered with another assessment")
-            kept[assessment_id] = _Line(line.number, legacy, _row(legacy, writer))
+            kept[assessment_id] = _Line(line.number, legacy, row_of(legacy, writer))
         except (UnreadableError, InvalidRequestError) as error:
             del kept[assessment_id]
             report.refuse(line.number, f"as it stands now: {error}")
@@ -174,7 +175,8 @@ async def _requests_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[
     return {each.assessment_id: each.request_data for each in await connection.execute(query)}
 
 
-def _row(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
+def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
+    """The columns that an assessment of an older system gets. Raises UnreadableError and InvalidRequestError."""
     if legacy.created_at > writer.clock() + AHEAD:
         raise UnreadableError("created_at: lies in the future")
     # Nobody is at it any more: what was being worked on waits again.

@@ -40,6 +40,7 @@ from autocoder_components.assessments.lifecycle.states import (
 )
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.upkeep import Swept
+from autocoder_components.assessments.lifecycle.validating import CheckReport, check_import
 from autocoder_components.assessments.lifecycle.waiting import Waiters
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer, now, pause_before_retry
 from autocoder_components.assessments.settings import ServiceSettings
@@ -152,6 +153,13 @@ class AssessmentStore:
         without it, it must have stopped, or both would do the same. An import that was killed is begun again.
         """
         return await import_legacy(self._writer, lines, release)
+
+    async def check_import(self, lines: Iterable[str]) -> CheckReport:
+        """Look whether what an older event system exported is in the store, as it was; changes nothing.
+
+        An assessment that went on since it was taken over, or had not ended then, may have any end.
+        """
+        return await check_import(self._writer, lines)
 
     # -- one attempt ----------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ BENCHMARKS = (
     "pipelines",
     "history",
     "consumers",
+    "assessments",
 )
 
 

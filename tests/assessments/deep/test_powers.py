@@ -171,3 +171,15 @@ def test_a_definition_without_end_is_cut_and_hashed_whole() -> None:
         deep = [deep]
     assert digest_of(deep)
     assert tool_of({"name": "a", "inputSchema": {"x": deep}}).name == "a"
+
+
+def test_names_without_end_are_cut_and_stay_apart() -> None:
+    one, other = (
+        tool_of({"name": "a_" * 100_000 + end, "inputSchema": {"properties": {"b" * 10_000: {}}}}) for end in "xy"
+    )
+    assert one.name != other.name
+    assert len(one.name) <= 256
+    assert one.parameters == ("b" * 256,)
+    assert set(drift_between(definitions_of([one]), definitions_of([other])).added) == {other.name}
+    assert list(lies_of(one)) == []
+    assert powers_of(one) == set()

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 MOST_TEXT: Final = 64 * 1024
 """Characters of one tool that are looked at; no honest definition is that long."""
+LONGEST_NAME: Final = 256
 _TOO_DEEP: Final = "nested too deep to be written down"
 
 
@@ -70,10 +72,12 @@ def tool_of(listed: Mapping[str, Any]) -> Tool:
     hints = annotations if isinstance(annotations, dict) else {}
     description = listed.get("description")
     return Tool(
-        name=listed["name"],
+        name=_bounded(listed["name"]),
         description=description[:MOST_TEXT] if isinstance(description, str) else "",
         texts=tuple(texts),
-        parameters=tuple(properties)[:1000] if isinstance(properties, dict) else (),
+        parameters=tuple(each[:LONGEST_NAME] for each in islice(properties, 1000))
+        if isinstance(properties, dict)
+        else (),
         hints=Hints(*(_truth(hints, f"{name}Hint") for name in ("readOnly", "destructive", "idempotent", "openWorld"))),
         digests=Digests(
             description=digest_of([listed.get("title"), description]),
@@ -91,6 +95,11 @@ def digest_of(value: Any) -> str:
     except RecursionError:
         data = _TOO_DEEP
     return hashlib.sha256(data.encode()).hexdigest()[:32]
+
+
+def _bounded(name: str) -> str:
+    """A name no longer than can be read; the hash tells apart what is cut."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 40]}…{digest_of(name)}"
 
 
 def _truth(hints: Mapping[str, Any], name: str) -> bool | None:

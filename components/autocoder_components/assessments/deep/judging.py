@@ -27,7 +27,7 @@ from autocoder_components.assessments.rules.tools import (
 )
 
 MOST_TOOLS: Final = 2000
-MOST_READ: Final = 1024 * 1024
+MOST_READ: Final = 256 * 1024
 """Characters of one server that are read for orders: expressions are slower than a server is at listing."""
 _NAMED: Final = 5
 

@@ -17,6 +17,8 @@ from autocoder_components.assessments.deep.hidden import without_hidden
 from autocoder_components.assessments.model import Severity
 
 _LONGEST: Final = 120
+_WINDOW: Final = 4096
+_OVERLAP: Final = 512
 _NOT: Final = r"(?:do\s?n[o']t|does not|must ?n[o']t|should ?n[o']t|shall not|never|not to|avoid|refrain from|without)"
 _TELL: Final = r"(?:tell|mention|inform|notify|alert|disclos|reveal|report|admit)(?:e|ing|s)?"
 _PERSON: Final = r"(?:users?|humans?|persons?|people|operators?|owners?|customers?|anyone|anybody|them)"
@@ -149,7 +151,9 @@ _KINDS: Final = (
     ),
 )
 _COMMENT: Final = re.compile(r"<!--.*?(?:-->|$)", re.DOTALL)
-_FAR_AWAY: Final = re.compile(r"[^\S\n]{80,}(?=\S)|\n(?:[^\S\n]*\n){15,}(?=\s*\S)")
+_EMPTY: Final = re.compile(r"\s{15,}")
+_FAR: Final = 80
+"""Columns to the right, or lines below in a fifth of it, that nobody scrolls."""
 _ENCODED: Final = re.compile(
     r"(?<![\w+/=-])(?:[A-Za-z0-9+/]{4}){12,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?(?![\w+/=-])"
 )
@@ -157,20 +161,28 @@ _ESCAPED: Final = re.compile(r"(?:\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|%[0-9a-fA-
 
 
 def orders_in(text: str) -> Iterator[Order]:
-    """The orders that a text gives, each kind once. Linear in its length, whatever it is."""
-    read = without_hidden(text)
+    """The orders that a text gives, each kind once. Its time is linear in the length of the text, whatever that is."""
+    windows = list(_windows(without_hidden(text)))
     for kind, severity, pattern in _KINDS:
-        match = pattern.search(read)
+        match = next(filter(None, map(pattern.search, windows)), None)
         if match is not None:
             yield Order(kind, severity, match[0][:_LONGEST])
     comment = _COMMENT.search(text)
     if comment is not None:
         yield Order("puts words into a comment that is not shown", Severity.MEDIUM, comment[0][:_LONGEST])
-    far = _FAR_AWAY.search(text)
-    if far is not None:
-        words = text[far.end() :].strip()[:_LONGEST]
-        yield Order("moves words out of sight by empty space", Severity.HIGH, words)
+    for empty in _EMPTY.finditer(text):
+        lines = empty[0].split("\n")
+        if empty.end() < len(text) and (len(lines) > _FAR // 5 or max(map(len, lines)) >= _FAR):
+            words = text[empty.end() :][:_LONGEST]
+            yield Order("moves words out of sight by empty space", Severity.HIGH, words)
+            break
     yield from _encoded(text)
+
+
+def _windows(text: str) -> Iterator[str]:
+    """The text in pieces that overlap by more than any order is long: a search holds up all else that the program does."""
+    for at in range(0, max(1, len(text) - _OVERLAP), _WINDOW - _OVERLAP):
+        yield text[at : at + _WINDOW]
 
 
 def _encoded(text: str) -> Iterator[Order]:

@@ -6,7 +6,7 @@ A second database stands in for the copy: what it lacks, it has not replayed yet
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +30,15 @@ from tests.store.fresh import fresh_postgres, fresh_sqlite
 
 pytestmark = pytest.mark.anyio
 SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-LAG = 10.0
+LAG = 300.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def patience() -> Iterator[None]:
+    """A slow machine is no failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replicas, "PATIENCE_SECONDS", 60.0)
+        yield
 
 
 @pytest.fixture

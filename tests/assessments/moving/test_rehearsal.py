@@ -115,6 +115,10 @@ async def test_a_move_that_is_killed_half_way_loses_none_and_doubles_none(
     async with open_store(url) as store:
         stored, trail = await everything(store), await trails(store)
         judge(stored, trail, exported, older, created)
+        with (tmp_path / "export.jsonl").open(encoding="utf-8") as lines:
+            checked = await store.check_import(lines)
+        # What ended in the older system between its export and its release is there with that end.
+        assert not checked.missing and not checked.refused
         # Behind the move: everything is in the store, and what still waits in the older system is finished there.
         router = AssessmentRouter(store, older, MovingFlags)
         older.work(100_000)

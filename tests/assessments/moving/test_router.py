@@ -275,7 +275,9 @@ async def test_one_flag_goes_back_and_what_the_store_has_is_found_and_finished_t
     assert (await router.get_state("after")).state is State.PENDING
 
 
-async def waited(router: AssessmentRouter, ids: list[str], then: Callable[[], Any]) -> dict[str, AssessmentState]:
+async def waited(
+    router: AssessmentRouter, older: OlderSystem, ids: list[str], then: Callable[[], Any]
+) -> dict[str, AssessmentState]:
     """What those get who wait while something happens."""
     found: dict[str, AssessmentState] = {}
 
@@ -285,7 +287,8 @@ async def waited(router: AssessmentRouter, ids: list[str], then: Callable[[], An
     async with anyio.create_task_group() as tasks:
         for each in ids:
             tasks.start_soon(wait, each)
-        await anyio.sleep(0.2)
+        while not older.listeners:
+            await anyio.sleep(0.01)
         then()
     return found
 
@@ -304,7 +307,7 @@ async def test_events_of_the_older_system_wake_who_waits_for_it(
         older.complete("b")
         older._set("c", "error", error="no answer")
 
-    found = await waited(router, ids, end)
+    found = await waited(router, older, ids, end)
     assert older.listeners == 0
     assert {name: each.state for name, each in found.items()} == {
         "a": State.COMPLETED,
@@ -322,7 +325,7 @@ async def test_an_event_that_never_came_costs_a_look_and_not_the_answer(
     monkeypatch.setattr("autocoder_components.assessments.moving.router.LOOK_SECONDS", 0.05)
     older.is_mute = True
     await router.create({"id": "a"})
-    assert (await waited(router, ["a"], lambda: older.complete("a")))["a"].state is State.COMPLETED
+    assert (await waited(router, older, ["a"], lambda: older.complete("a")))["a"].state is State.COMPLETED
 
 
 @SQLITE
@@ -332,8 +335,9 @@ async def test_who_waits_follows_an_assessment_that_is_taken_over(
     monkeypatch.setattr("autocoder_components.assessments.moving.router.LOOK_SECONDS", 0.05)
     await router.create({"id": "a"})
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waited, router, ["a"], lambda: None)
-        await anyio.sleep(0.2)
+        tasks.start_soon(waited, router, older, ["a"], lambda: None)
+        while not older.listeners:
+            await anyio.sleep(0.01)
         report = await store.import_legacy(older.export(), release=older.release)
         assert report.imported == 1
         await store.start_processing("a")

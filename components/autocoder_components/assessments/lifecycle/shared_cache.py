@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.exc import DBAPIError
 
 from autocoder import Database, UsageError
-from autocoder_components.assessments.lifecycle.cache import ACTIVE_SECONDS, seconds_to_keep
+from autocoder_components.assessments.lifecycle import cache
 from autocoder_components.assessments.lifecycle.states import AssessmentState
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ MOST_BYTES: Final = 256 * 1024
 MOST_CONNECTIONS: Final = 10
 MOST_SAID: Final = 200
 """So many characters of an error are told."""
-MARK_MILLISECONDS: Final = round(ACTIVE_SECONDS * 1000)
 MASK: Final = "***"
 GONE: Final = "9007199254740991:0:0\n"
 """An age above every other, for what is deleted or changed in ways that are not known here."""
@@ -151,7 +150,7 @@ class RedisLevel:
         except ValueError:  # text that is no UTF-8
             return
         if len(entry) <= MOST_BYTES:
-            until = moment + round(seconds_to_keep(state) * 1000)
+            until = moment + round(cache.seconds_to_keep(state) * 1000)
             await self._asked(lambda: self._put(keys=[self._key(state.assessment_id)], args=[entry, until]))
 
     async def changed(self, *states: AssessmentState) -> None:
@@ -169,10 +168,12 @@ class RedisLevel:
     async def _left_behind(self, headers: Mapping[str, str]) -> None:
         """Leave the ages of these assessments behind, in one trip."""
 
+        milliseconds = round(cache.ACTIVE_SECONDS * 1000)
+
         async def ask() -> Any:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for each, header in headers.items():
-                    await self._mark(keys=[self._key(each)], args=[header, MARK_MILLISECONDS], client=pipeline)
+                    await self._mark(keys=[self._key(each)], args=[header, milliseconds], client=pipeline)
                 return await pipeline.execute()
 
         if headers:

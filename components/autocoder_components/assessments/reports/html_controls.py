@@ -60,7 +60,7 @@ def _badge(status: ControlStatus) -> str:
 def _control(control: ControlResult) -> str:
     rules = ", ".join(map(escaped, control.rules)) or "none"
     return (
-        f'<tr><th scope="row">{isolated(control.title)}<br><code>{escaped(control.id)}</code></th>'
+        f'<tr><th scope="row">{isolated(control.title)} <code>{escaped(control.id)}</code></th>'
         f'<td data-label="Status">{_badge(control.status)}</td>'
         f'<td data-label="Why">{isolated(control.reason)}<details class="more"><summary>Details</summary>'
         f"<p>{isolated(control.statement)}</p><dl><dt>Rules</dt><dd>{rules}</dd>{_evidence(control.evidence)}</dl>"
@@ -125,7 +125,7 @@ def _use(use: WaiverUse) -> str:
     waiver = use.waiver
     badge = f'<span class="badge {_WAIVER_LOOKS[use.state]}">{use.state}</span>'
     return (
-        f'<tr><th scope="row">{isolated(use.covers)}<br><code>{path_of(f"{use.place.file}:{use.place.line}")}</code></th>'
+        f'<tr><th scope="row">{isolated(use.covers)} <code>{path_of(f"{use.place.file}:{use.place.line}")}</code></th>'
         f'<td data-label="State">{badge} {plural(use.matched, "finding")}</td>'
         f'<td data-label="Why">{isolated(waiver.justification)}</td>'
         f'<td data-label="Owner">{isolated(waiver.owner)}</td><td data-label="Until">{isolated(waiver.expires)}</td></tr>'

@@ -13,7 +13,6 @@ from autocoder_components.assessments.lifecycle.errors import (
     AssessmentNotFoundError,
     ConflictingRequestError,
     IllegalTransitionError,
-    InvalidRequestError,
     LateResultError,
     RetriesExhaustedError,
     StaleVersionError,
@@ -85,32 +84,6 @@ async def test_another_request_under_a_taken_id_is_refused_and_nothing_of_its_ba
         with pytest.raises(ConflictingRequestError, match=r"^id: the assessment '\w+' is there already"):
             await store.batch_create(batch)
     assert await count(database, assessment_states) == await count(database, port_messages) == 1
-
-
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"type": "nonsense"}, "type"),
-        ({"options": {"wat": 1}}, "wat"),
-        ({"priority": 0}, "priority"),
-        ({"priority": 11}, "priority"),
-        ({"timeout": 0}, "timeout"),
-        ({"timeout": 31_536_000}, "timeout"),
-        ({"id": "x" * 300}, "id"),
-        ({"id": "a\x07b"}, "id"),
-        ({"source": "nobody"}, "source"),
-        ({"paths": ["x" * 1000] * 10_000}, "paths"),
-        ({"max_retries": -1}, "max_retries"),
-    ],
-)
-async def test_a_bad_request_is_refused_by_field_and_nothing_stored(
-    store: AssessmentStore, database: Database, wrong: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
-        await store.batch_create([{"id": "good"}, wrong])
-    assert field in caught.value.fields
-    assert field in str(caught.value)
-    assert await count(database, assessment_states) == await count(database, port_messages) == 0
 
 
 async def test_the_options_may_stand_together_and_the_smallest_timeout_holds(store: AssessmentStore) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.states import Policy
@@ -17,6 +17,8 @@ from autocoder_components.assessments.requests import RequestSpec
 
 MOST_BYTES: Final = 1024 * 1024
 MOST_RETRIES: Final = 100
+LONGEST_NAME: Final = 500
+"""Characters of a server's name; an index of PostgreSQL takes no more than 2,700 bytes."""
 _OPTIONS: Final = "options"
 # What says how the assessment is run, and not what is assessed: no part of what the pipeline is asked.
 _RUNNING: Final = ("source", "priority", "timeout", "max_retries", "timestamp")
@@ -44,6 +46,21 @@ class AssessmentRequest(RequestSpec):
     timestamp: str | None = Field(
         default=None, max_length=64, description="when the caller says it asked; kept as it is"
     )
+
+    @field_validator("priority", "timeout", "max_retries", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: Any) -> Any:
+        # To Python true is 1, which is the most urgent.
+        if isinstance(value, bool):
+            raise ValueError("must be a number, not true or false")  # noqa: TRY004  pydantic wants it
+        return value
+
+    @field_validator("server_filter")
+    @classmethod
+    def _names_servers(cls, names: list[str]) -> list[str]:
+        if any(len(name) > LONGEST_NAME or not name.isprintable() for name in names):
+            raise ValueError(f"a server's name has at most {LONGEST_NAME} characters, none of them a control character")
+        return names
 
     @model_validator(mode="before")
     @classmethod

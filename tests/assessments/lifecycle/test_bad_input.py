@@ -1,0 +1,95 @@
+"""Requests that cannot be stored: a typed error names the field, never the value, and nothing of the call is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from autocoder_components.assessments.lifecycle.errors import ConflictingRequestError, InvalidRequestError
+from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
+
+from autocoder import Database
+from autocoder.store.tables import port_messages
+
+pytestmark = pytest.mark.anyio
+A_YEAR = 365 * 86_400
+WRONG: list[tuple[str, Any, str]] = [
+    ("an unknown type", {"type": "nonsense"}, "type"),
+    ("an unknown option", {"wat": 1}, "wat"),
+    ("an unknown option among the options", {"options": {"wat": 1}}, "wat"),
+    ("options that are none", {"options": 3}, "options"),
+    ("10 MB of options", {"options": {"serverFilter": ["x" * 100] * 100_000}}, "server_filter"),
+    ("10 MB of paths", {"paths": ["x" * 1000] * 10_000}, "paths"),
+    ("10 MB in one configuration", {"candidates": [{"text": "x" * 10_000_000}]}, "candidates"),
+    ("priority 0", {"priority": 0}, "priority"),
+    ("priority 11", {"priority": 11}, "priority"),
+    ("priority true", {"priority": True}, "priority"),
+    ("half a priority", {"priority": 1.5}, "priority"),
+    ("timeout 0", {"timeout": 0}, "timeout"),
+    ("a timeout of a year", {"timeout": A_YEAR}, "timeout"),
+    ("a timeout that is no number", {"timeout": float("nan")}, "timeout"),
+    ("a timeout for ever", {"timeout": float("inf")}, "timeout"),
+    ("timeout true", {"options": {"timeout": True}}, "timeout"),
+    ("an id of 300 characters", {"id": "x" * 300}, "id"),
+    ("no id", {"id": ""}, "id"),
+    ("an id with a bell", {"id": "a\x07b"}, "id"),
+    ("an id with a NUL", {"id": "a\x00b"}, "id"),
+    ("an id of two lines", {"id": "a\nb"}, "id"),
+    ("an id that is no text", {"id": "a\ud800"}, "id"),
+    ("an unknown source", {"source": "nobody"}, "source"),
+    ("fewer than no retries", {"max_retries": -1}, "max_retries"),
+    ("retries true", {"max_retries": True}, "max_retries"),
+    ("a server's name with a NUL", {"server_filter": ["a\x00b"]}, "server_filter"),
+    (
+        "a server's name as long as a book",
+        {"server_filter": ["".join(map(chr, range(0x4E00, 0x6E00)))]},
+        "server_filter",
+    ),
+    ("no object", "nonsense", "request"),
+]
+
+
+async def counts(database: Database) -> list[int]:
+    async with database.reading() as connection:
+        return [
+            (await connection.execute(sa.select(sa.func.count()).select_from(each))).scalar_one()
+            for each in (assessment_states, assessment_state_audit, port_messages)
+        ]
+
+
+@pytest.mark.parametrize(("wrong", "field"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])
+async def test_a_bad_request_is_refused_by_field_and_nothing_stored(
+    store: AssessmentStore, database: Database, wrong: Any, field: str
+) -> None:
+    for tried in ([wrong], [{"id": "good"}, wrong]):
+        with pytest.raises(InvalidRequestError) as caught:
+            await store.batch_create(tried)
+        assert caught.value.fields == (field,)
+        assert field in str(caught.value)
+        assert len(str(caught.value)) < 400  # it quotes nothing of 10 MB
+    assert await counts(database) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_an_id_that_another_request_has_is_refused_and_nothing_stored(
+    store: AssessmentStore, database: Database, together: bool
+) -> None:
+    first, other = {"id": "taken", "priority": 3}, {"id": "taken", "priority": 4}
+    await store.create(first)
+    with pytest.raises(ConflictingRequestError) as caught:
+        await store.batch_create([{"id": "new"}, other] if together else [other])
+    assert caught.value.fields == ("id",)
+    assert await counts(database) == [1, 1, 1]
+    assert (await store.get_state("taken")).priority == 3
+    assert await store.create(first) == "taken"
+    assert await counts(database) == [1, 1, 1]
+
+
+async def test_the_longest_that_is_allowed_is_stored(store: AssessmentStore) -> None:
+    names = {"id": "\u4e00" * 255, "server_filter": "".join(map(chr, range(0x4E00, 0x4E00 + 500)))}
+    made = await store.create({**names, "priority": 10, "timeout": 86_400, "max_retries": 100})
+    state = await store.get_state(made, fresh=True)
+    assert (state.assessment_id, state.server_name) == (names["id"], names["server_filter"])
+    assert (state.priority, state.max_retries) == (10, 100)

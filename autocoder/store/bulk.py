@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, Final
@@ -74,7 +74,7 @@ async def insert(
 ) -> None:
     """Insert rows of which some columns are the same in all, the others given column by column, one value a row."""
     names = [*same, *columns]
-    prepared = _prepared(sa.insert(table).inline(), [dict.fromkeys(names)], connection.dialect)
+    prepared = _prepared(_insert(table), [dict.fromkeys(names)], connection.dialect)
     if prepared is None:
         raise TypeError(f"table {table.name} has columns that cannot be written in bulk: {', '.join(columns)}")
     process = {name: prepared.processors.get(at, _as_it_is) for at, name in enumerate(prepared.names)}
@@ -95,6 +95,11 @@ async def insert(
             await _run(connection, prepared, shared, rows[at : at + ARRAY])
         else:
             await connection.exec_driver_sql(sql, (*shared.values(), *arrays))
+
+
+@cache
+def _insert(table: sa.Table) -> sa.Insert:
+    return sa.insert(table).inline()
 
 
 async def _run(
@@ -175,7 +180,15 @@ def _prepared(statement: Any, rows: Sequence[Mapping[str, Any]], dialect: Dialec
     """The statement for the driver; None where SQLAlchemy has more to do than to pass the rows on."""
     if not isinstance(statement, sa.Insert | sa.Update | sa.Delete):
         return None
-    compiled = statement.compile(dialect=dialect, column_keys=list(rows[0]), for_executemany=True)
+    return _compiled(statement, tuple(rows[0]), dialect)
+
+
+@lru_cache(maxsize=128)
+def _compiled(
+    statement: sa.Insert | sa.Update | sa.Delete, columns: tuple[str, ...], dialect: Dialect
+) -> _Prepared | None:
+    """Kept for those who give the same statement object again."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(columns), for_executemany=True)
     if not isinstance(compiled, SQLCompiler) or compiled.positiontup is None:
         return None
     names = compiled.positiontup
@@ -185,7 +198,7 @@ def _prepared(statement: Any, rows: Sequence[Mapping[str, Any]], dialect: Dialec
         or compiled.post_compile_params
         or compiled.literal_execute_params
     )
-    if more_to_do or not names or not set(names) <= rows[0].keys():
+    if more_to_do or not names or not set(names) <= set(columns):
         return None
     processors: dict[int, Callable[[Any], Any]] = {}
     for at, name in enumerate(names):

@@ -39,6 +39,38 @@ PARKED: Final = (
 )
 """The columns that change with how a parked message stands."""
 
+# Built once: making a statement anew costs more than executing it for ten rows.
+_OF_REGION: Final = sa.and_(regions.c.pipeline == sa.bindparam("of"), regions.c.region == sa.bindparam("in"))
+HOLD: Final = sa.select(regions.c.token, regions.c.epoch).where(_OF_REGION).with_for_update()
+COUNT: Final = (
+    sa.update(regions)
+    .where(_OF_REGION)
+    .values(epoch=sa.bindparam("number"), unclean_starts=0, committed_at=sa.bindparam("moment"))
+)
+
+
+def _settle(chosen: sa.ColumnElement[bool]) -> sa.Update:
+    table = port_messages.c
+    mine = (
+        table.pipeline == sa.bindparam("of"),
+        table.target_component == sa.bindparam("component"),
+        table.port_name == sa.bindparam("port"),
+        table.status == "pending",
+        ~table.parked,
+    )
+    moment: sa.BindParameter[Any] = sa.bindparam("moment")
+    return (
+        sa.update(port_messages)
+        .where(*mine, chosen)
+        .values(status="completed", completed_at=moment, processed_at=moment)
+    )
+
+
+SETTLE_RANGE: Final = _settle(port_messages.c.seq.between(sa.bindparam("first"), sa.bindparam("last")))
+SETTLE_THESE: Final = _settle(
+    port_messages.c.seq == sa.any_(sa.bindparam("seqs", type_=postgresql.ARRAY(sa.BigInteger)))
+)
+
 
 class LeaseLost(AutocoderError):  # noqa: N818  it names what happened
     """Another instance took the pipeline over; nothing of this epoch was written. Stop this instance."""
@@ -98,19 +130,15 @@ class Committer:
 
     async def _fence(self, connection: AsyncConnection, epoch: EpochCommit) -> bool:
         """Hold the region's row for this transaction; False where this very epoch is there already."""
-        mine = sa.and_(regions.c.pipeline == self.pipeline, regions.c.region == epoch.region)
         if await self._hold(connection, epoch.region, epoch.token) >= epoch.number:
             return False
-        await connection.execute(
-            sa.update(regions).where(mine).values(epoch=epoch.number, unclean_starts=0, committed_at=now())
-        )
+        values = {"of": self.pipeline, "in": epoch.region, "number": epoch.number, "moment": now()}
+        await connection.execute(COUNT, values)
         return True
 
     async def _hold(self, connection: AsyncConnection, region: str, token: int) -> int:
         """Lock a region's row for this transaction; returns the number of its last epoch."""
-        mine = sa.and_(regions.c.pipeline == self.pipeline, regions.c.region == region)
-        held = sa.select(regions.c.token, regions.c.epoch).where(mine).with_for_update()
-        found = (await connection.execute(held)).one_or_none()
+        found = (await connection.execute(HOLD, {"of": self.pipeline, "in": region})).one_or_none()
         if found is None or found.token != token:
             raise LeaseLost(
                 f"pipeline {self.pipeline!r}, region {region!r}: another instance has taken over; this one stops without "
@@ -119,26 +147,20 @@ class Committer:
         return int(found.epoch)
 
     async def _settle(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
-        table = port_messages.c
-        done = {"status": "completed", "completed_at": moment, "processed_at": moment}
         for settled in epoch.settled:
             seqs = sorted(settled.seqs)
-            mine = sa.and_(
-                table.pipeline == self.pipeline,
-                table.target_component == settled.component,
-                table.port_name == settled.port,
-                table.status == "pending",
-                ~table.parked,
-            )
+            place = {
+                "of": self.pipeline,
+                "component": settled.component,
+                "port": settled.port,
+                "moment": moment,
+            }
             if self.database.is_sqlite and seqs:
                 # One writer gives out seqs in the order of commits: all between first and last have been taken.
-                await connection.execute(
-                    sa.update(port_messages).where(mine, table.seq.between(seqs[0], seqs[-1])).values(done)
-                )
+                await connection.execute(SETTLE_RANGE, {**place, "first": seqs[0], "last": seqs[-1]})
                 continue
             for at in range(0, len(seqs), SEQS):
-                chosen = table.seq == sa.any_(sa.cast(seqs[at : at + SEQS], postgresql.ARRAY(sa.BigInteger)))
-                await connection.execute(sa.update(port_messages).where(mine, chosen).values(done))
+                await connection.execute(SETTLE_THESE, {**place, "seqs": seqs[at : at + SEQS]})
 
     async def _emit(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
         for output in epoch.outputs:

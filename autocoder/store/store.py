@@ -49,6 +49,28 @@ class Row:
 WaitingRow = tuple[int, str | None, datetime | None]
 
 
+def _waiting(moment: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Built once: making a statement anew costs more than executing it for ten rows."""
+    table = port_messages.c
+    return (
+        sa.select(table.seq, table.message_data, moment)
+        .where(
+            table.pipeline == sa.bindparam("of"),
+            table.target_component == sa.bindparam("component"),
+            table.port_name == sa.bindparam("port"),
+            table.status == "pending",
+            ~table.parked,
+            table.seq > sa.bindparam("after"),
+        )
+        .order_by(table.seq)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+    )
+
+
+WAITING: Final = _waiting(sa.null())
+WAITING_WITH_MOMENTS: Final = _waiting(port_messages.c.created_at)
+
+
 class Store:
     """The rows of one pipeline in one database."""
 
@@ -116,23 +138,15 @@ class Store:
     ) -> list[WaitingRow]:
         """The next messages of a durable channel behind `after`, in order: their seqs, their encoded payloads, and with
         `moments` when they were written. With `among` those of these seqs."""
-        table = port_messages.c
-        query = (
-            sa.select(table.seq, table.message_data, table.created_at if moments else sa.null())
-            .where(
-                table.pipeline == self.pipeline,
-                table.target_component == component,
-                table.port_name == port,
-                table.status == "pending",
-                ~table.parked,
-                table.seq > after,
-                sa.true() if among is None else table.seq.in_(among),
-            )
-            .order_by(table.seq)
-            .limit(limit)
-        )
+        place = {"of": self.pipeline, "component": component, "port": port, "after": after, "most": limit}
+        query = WAITING if not moments else WAITING_WITH_MOMENTS
+        if among is not None:
+            query = query.where(port_messages.c.seq.in_(among))
         async with self.database.reading() as connection:
-            return list((await connection.execute(query)).all())
+            result = await connection.execute(query, place)
+            if moments or result.cursor is None:
+                return list(result.all())
+            return list(result.cursor.fetchall())  # as the driver has them: there is nothing to convert
 
     @patient
     async def parked(self, *, after: int, components: Sequence[str], only_pending: bool) -> list[Row]:

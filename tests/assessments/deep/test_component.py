@@ -96,7 +96,7 @@ class TestOneServer:
         assert rules(outcome) == ["AC-904", "AC-905"]
         assert {each.severity for each in outcome.findings} == {Severity.CRITICAL}
         assert all("'double'" in each.message for each in outcome.findings)
-        assert {each.owasp for each in outcome.findings} == {"MCP03:2025", "MCP06:2025"}
+        assert {each.owasp for each in outcome.findings} == {"MCP03:2025"}
         assert all(each.remedy and "\n" not in each.remedy for each in outcome.findings)
         assert "spelled: 'and send it'" in [each.evidence for each in outcome.findings]
 

@@ -38,7 +38,7 @@ TOOL_HIDDEN_TEXT = RuleInfo(
     "ToolHiddenText",
     "A tool's definition holds characters that nobody sees",
     Severity.HIGH,
-    "MCP06:2025",
+    "MCP03:2025",
     "The model reads tags, zero-width and direction-changing characters; the person who approves the tool does not see them, "
     "or sees another text. There is no use for them in a definition.",
     "Remove the server until its origin is clear",
@@ -58,7 +58,7 @@ LYING_ANNOTATION = RuleInfo(
     "LyingAnnotation",
     "An annotation says less than the tool does",
     Severity.HIGH,
-    "MCP02:2025",
+    "MCP03:2025",
     "Clients ask nobody before they call a tool that says it only reads, destroys nothing or stays inside.",
     "Have the annotation corrected; until then let the client ask before each call",
 )

@@ -278,7 +278,7 @@ class TestCommand:
 
     def test_controls_as_a_table(self, folder: Path, assess: Assess) -> None:
         answer = assess("--framework", "owasp-mcp-top-10", "--no-reports")
-        assert "Controls (25)" in answer.out
+        assert "Controls (28)" in answer.out
         assert "OWASP MCP Top 10 2025: " in answer.out
         assert "not satisfied: secrets-kept-out: " in answer.out
         assert "not assessed: activity-is-recorded: no rule judges it" in answer.out

@@ -32,6 +32,7 @@ REQUEST = Request(
     "one", paths=(".",), assessment_type="compliance", check_compliance=True, requested_at=NOW.isoformat()
 )
 SHIPPED = load_catalogue()
+_KINDS = [CheckKind.CONFIG, CheckKind.SECURITY, CheckKind.STATUS, CheckKind.DEEP]
 MISSING = (Status.ERROR, Status.SKIPPED, Status.MANUAL)
 
 
@@ -67,7 +68,7 @@ def outcome(
 def clean(*servers: str, file: str = ".mcp.json") -> list[Outcome]:
     """Every check of a file and its servers, and nothing found."""
     every = [(None, CheckKind.CONFIG), (None, CheckKind.SECURITY)]
-    every += [(server, kind) for server in servers for kind in (CheckKind.CONFIG, CheckKind.SECURITY, CheckKind.STATUS)]
+    every += [(server, kind) for server in servers for kind in _KINDS]
     return [outcome(target(server, file), kind) for server, kind in every]
 
 
@@ -104,7 +105,6 @@ def written(*specs: WaiverSpec) -> Waivers:
 
 
 _RULES = {kind: [rule for rule, of in KINDS.items() if of is kind] for kind in CheckKind}
-_KINDS = [CheckKind.CONFIG, CheckKind.SECURITY, CheckKind.STATUS]
 
 
 @st.composite

@@ -36,7 +36,7 @@ class Waiters:
         self._events: dict[str, anyio.Event] = {}
         self._watched: Counter[str] = Counter()
         self._watcher: asyncio.Task[None] | None = None
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None
         self._closed = False
 
     @asynccontextmanager
@@ -58,7 +58,8 @@ class Waiters:
     async def close(self) -> None:
         """Look no more."""
         self._closed = True
-        self._scope.cancel()  # not the task itself: that would cut a statement, which goes on in its thread on SQLite
+        if self._scope is not None:
+            self._scope.cancel()  # not the task itself: that would cut a statement, which goes on in its thread on SQLite
         if self._watcher is not None:
             await self._watcher
             self._watcher = None

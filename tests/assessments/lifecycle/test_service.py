@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from autocoder_components.assessments import JoinOutcomes
 from autocoder_components.assessments.lifecycle import epochs
+from autocoder_components.assessments.lifecycle.components import FRESH_SECONDS, Claim, Ticket
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
@@ -217,6 +218,32 @@ async def test_a_verdict_of_an_attempt_that_does_not_count_is_noted_and_dropped(
     for name in found:
         state = await store.get_state(name, fresh=True)
         assert folded(await store.audit(AuditFilters(assessment_id=name))) == (state.state, state.version)
+
+
+async def test_what_has_waited_longer_passes_what_is_more_urgent_and_an_urgent_newcomer_the_rest(
+    database: Database,
+) -> None:
+    moment = datetime.now(UTC)
+    for name, priority, minutes in (("old", 9, 20), ("low", 9, 0), ("urgent", 1, 0), ("usual", 5, 0)):
+        at = moment - timedelta(minutes=minutes)
+        store = AssessmentStore(database, clock=lambda at=at: at)
+        await store.create({"id": name, "priority": priority})
+    with in_use(database):
+        claim = Claim()
+        await claim.open()
+        taken = [await claim.process(Ticket("any")) for _ in range(3)]
+        assert [each and each.assessment_id for each in taken] == ["old", "urgent", "usual"]
+        await AssessmentStore(database).create({"id": "newcomer", "priority": 1})
+        await anyio.sleep(2 * FRESH_SECONDS)
+        last = [await claim.process(Ticket("any")) for _ in range(3)]
+        assert [each and each.assessment_id for each in last] == ["newcomer", "low", None]
+        # What comes back for its next attempt is taken again, although nothing of the first was committed.
+        store = AssessmentStore(database)
+        await store.start_processing("low")
+        await store.fail("low", "no")
+        await store.retry("low")
+        again = await claim.process(Ticket("any"))
+        assert again is not None and (again.assessment_id, again.attempt) == ("low", 1)
 
 
 async def test_a_worker_learns_that_nobody_waits(database: Database) -> None:

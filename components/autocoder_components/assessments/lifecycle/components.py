@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,7 +32,10 @@ from autocoder_components.assessments.requests import clock
 _states: Final = assessment_states.c
 _PENDING: Final = _states.state == sa.literal_column("'pending'")  # the words of the partial index
 WORKER: Final = "pipeline:assessments"
-REMEMBERED: Final = 256
+REMEMBERED: Final = 64
+AT_A_TIME: Final = 16
+FRESH_SECONDS: Final = 0.05
+"""How old the order of those who wait may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,35 +114,45 @@ class Claim(Transformer[Ticket, Request]):
     """
 
     async def open(self) -> None:
-        # What was taken, and is pending until its epoch has committed: by id, in which attempt.
+        # What was taken and is pending until its epoch has committed: by id, in which attempt.
         self._taken: dict[str, int] = {}
+        self._most = REMEMBERED
+        self._ahead: deque[Any] = deque()
+        self._read_at = -math.inf
 
     async def process(self, _ticket: Ticket, /) -> Request | None:
         database = pipeline_database()
-        row = await patiently(database, "claim assessments", self._first)
-        if row is None:
+        if len(self._taken) >= self._most:
+            await patiently(database, "claim assessments", self._forget_committed)
+            self._most = max(REMEMBERED, 2 * len(self._taken))
+        if not self._ahead or anyio.current_time() > self._read_at + FRESH_SECONDS:
+            await patiently(database, "claim assessments", self._read)
+        if not self._ahead:
             return None
+        row = self._ahead.popleft()
+        self._taken[row.assessment_id] = row.retry_count
+        reached("claim.taken")
         try:
             return _request(row)
         except ValidationError as error:
             await patiently(database, "refuse an assessment", partial(_refuse, row.assessment_id, error))
             return None
 
-    async def _first(self) -> Any:
+    async def _read(self) -> None:
+        """The first of those who wait."""
+        attempt = sa.tuple_(_states.assessment_id, _states.retry_count)
+        first = sa.select(assessment_states).where(_PENDING, attempt.not_in(list(self._taken.items())))
+        moment = anyio.current_time()
         async with pipeline_database().reading() as connection:
-            if len(self._taken) >= REMEMBERED:
-                ids = list(self._taken)
-                still = sa.select(_states.assessment_id, _states.retry_count).where(
-                    _PENDING, _states.assessment_id.in_(ids)
-                )
-                self._taken = {each.assessment_id: each.retry_count for each in await connection.execute(still)}
-            first = sa.select(assessment_states).where(_PENDING).order_by(_states.claim_rank, _states.id)
-            for row in await connection.execute(first.limit(len(self._taken) + 1)):
-                if self._taken.get(row.assessment_id, -1) < row.retry_count:
-                    self._taken[row.assessment_id] = row.retry_count
-                    reached("claim.taken")
-                    return row
-        return None
+            found = await connection.execute(first.order_by(_states.claim_rank, _states.id).limit(AT_A_TIME))
+        self._ahead, self._read_at = deque(found), moment
+
+    async def _forget_committed(self) -> None:
+        ids = list(self._taken)
+        still = sa.select(_states.assessment_id, _states.retry_count).where(_PENDING, _states.assessment_id.in_(ids))
+        async with pipeline_database().reading() as connection:
+            waiting = {each.assessment_id: each.retry_count for each in await connection.execute(still)}
+        self._taken = {name: attempt for name, attempt in self._taken.items() if waiting.get(name) == attempt}
 
 
 def _request(row: Any) -> Request:

@@ -32,6 +32,7 @@ from autocoder_components.assessments.lifecycle.reading import AuditFilters, Fil
 from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.lifecycle.validating import CheckReport
+from autocoder_components.assessments.moving.command import moving
 from autocoder_components.assessments.reports.text import moment, plural
 from autocoder_components.assessments.settings import service_settings
 from autocoder_components.assessments.web.command import serve
@@ -76,6 +77,7 @@ def assessments() -> None:
 
 
 assessments.add_command(serve)
+assessments.add_command(moving)
 
 
 def _store_options(command: F) -> F:

@@ -111,6 +111,35 @@ async def list_differing(database: Database, limit: int) -> list[Decision]:
         return [_of(row) for row in await connection.execute(query)]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many decisions are kept, by home; of those that both systems do, how many were compared, differ, and wait."""
+
+    store: int
+    legacy: int
+    compared: int
+    differing: int
+    waiting: int
+
+
+async def standing(database: Database) -> Standing:
+    """Where a move stands, by what was decided and is still kept."""
+    differs = sa.cast(_routes.comparison, sa.Text()) != _said({"differences": []})
+    query = sa.select(
+        _count(_routes.home == Home.STORE).label("store"),
+        _count(_routes.home == Home.LEGACY).label("legacy"),
+        _count(_routes.comparison.is_not(None)).label("compared"),
+        _count(differs).label("differing"),
+        _count(sa.and_(_routes.compared, _routes.comparison.is_(None))).label("waiting"),
+    )
+    async with database.reading() as connection:
+        return Standing(**(await connection.execute(query)).one()._asdict())
+
+
+def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.count(sa.case((condition, 1)))
+
+
 async def forget(connection: AsyncConnection, until: datetime, limit: int) -> int:
     """Delete decisions from before a moment, at most so many, but none that waits for its comparison."""
     old = (

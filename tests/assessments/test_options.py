@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.assessments.lifecycle.conftest import url as both_databases
 from tests.assessments.test_components import SHIPPED
 
 url = both_databases
+ROOT = Path(__file__).parents[2]
 SECRET = {"command": "x", "env": {"API_KEY": "sk-live-8f3kQ0zP2mXv7LwTqN4c"}}
 SERVICE = SHIPPED.with_name("assessments.yaml")
 ENDS: dict[str, Any] = {"inbox": {"with": {"until_empty": True}}, "due": {"with": {"once": True}}}
@@ -237,6 +239,22 @@ class TestWaivers:
         assert [each["state"] for each in late["waivers"]] == ["expired"] * 3
         assert [each["state"] for each in early["waivers"]] == ["applied", "applied", "unmatched"]
         assert statuses(late)["containers-are-closed"] == "not_satisfied"
+
+
+class TestTestingEnvironment:
+    def test_its_clock_stands_still(self, folder: Path, assess: Assess, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "config").mkdir()
+        shutil.copy(ROOT / "config" / "testing.yaml", folder / "config")
+        (folder / "waivers.yaml").write_text(WAIVERS)
+        arguments = ("--env", "testing", "--id", "one", "--no-reports", "--compliance", "--waivers", "waivers.yaml")
+        first, again = (assess(*arguments, "--format", "oscal") for _ in range(2))
+        assert first.out == again.out
+        assert "2026-01-01T00:00:00.000000Z" in first.out
+        states = [each["state"] for each in assess(*arguments, "--json").json()["waivers"]]
+        assert states == ["applied", "applied", "unmatched"]
+        monkeypatch.setenv("AUTOCODER_TEST_NOW", "2027-01-01T00:00:00Z")
+        states = [each["state"] for each in assess(*arguments, "--json").json()["waivers"]]
+        assert states == ["expired"] * 3
 
 
 class TestCommand:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle.errors import (
     AssessmentError,
     IllegalTransitionError,
@@ -20,6 +21,7 @@ from autocoder_components.assessments.lifecycle.errors import (
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
 from autocoder_components.assessments.lifecycle.states import TERMINAL, AssessmentState, Policy, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.tables import assessment_states
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -37,7 +39,8 @@ from autocoder.store.tables import port_messages
 from tests.assessments.lifecycle.conftest import Clock, folded
 from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
 
-POLICY = Policy(timeout=100, max_retries=2, backoff=4, grace=10)
+POLICY = Policy(timeout=100, max_retries=2, backoff=4, grace=10, ageing=30)
+PRIORITIES = (6, 4, 1)
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Model:
     ended: float | None = None
     late: int = 0
     tickets: int = 1
+    priority: int = 5
+    arrived: float = 0.0
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -89,6 +94,7 @@ class Lifecycle(RuleBasedStateMachine):
             model.attempt += 1
             model.progress, model.deadline, model.ended = 0, None, None
             model.tickets += 1
+            model.arrived = self.elapsed
         elif state is State.PROCESSING:
             model.deadline = self.elapsed + POLICY.timeout
         else:
@@ -102,8 +108,9 @@ class Lifecycle(RuleBasedStateMachine):
         return multiple(*(self.create(number) for number in range(many)))
 
     def create(self, number: int) -> str:
-        made: str = self.do(self.store.create({"id": f"{self.prefix}{number}"}))
-        self.model.setdefault(made, Model())
+        priority = PRIORITIES[number]
+        made: str = self.do(self.store.create({"id": f"{self.prefix}{number}", "priority": priority}))
+        self.model.setdefault(made, Model(priority=priority, arrived=self.elapsed))
         return made
 
     @rule(number=st.integers(0, 2), target=ids)
@@ -199,6 +206,45 @@ class Lifecycle(RuleBasedStateMachine):
             for state in won:
                 self.move(each, state)
 
+    @rule(each=ids)
+    def race_of_the_silent(self, each: str) -> None:
+        """One that was silent for too long comes back while two sweep: it has its verdict, or another attempt, never both."""
+        model = self.model[each]
+        if model.state is not State.PROCESSING:
+            return
+        self.sweep()  # of the others
+        if model.state is not State.PROCESSING:
+            return
+        others = {name for name, other in self.model.items() if other is not model and other.state is State.PROCESSING}
+        self.clock.move(200)
+        self.elapsed += 200
+        attempt = model.attempt
+
+        async def all_at_once() -> list[Any]:
+            works = (self.store.sweep(), self.store.complete(each, {}, attempt=attempt), self.store.sweep())
+            return await asyncio.gather(*works, return_exceptions=True)
+
+        one, completed, two = self.do(all_at_once())
+        for name in (*one.rescued, *two.rescued):
+            if name in self.model:
+                self.move(name, State.PENDING)
+        for name in (*one.given_up, *two.given_up):
+            if name in self.model:
+                self.move(name, State.FAILED)
+        for name in (*one.retried, *two.retried):
+            if name in self.model:
+                assert self.model[name].due
+                self.move(name, State.PENDING)
+        swept = [name for found in (one, two) for part in (found.rescued, found.given_up) for name in part]
+        assert len(swept) == len(set(swept))
+        assert others <= set(swept)
+        if isinstance(completed, AssessmentState):
+            assert each not in swept
+            self.move(each, State.COMPLETED)
+        else:
+            assert isinstance(completed, LateResultError) and each in swept
+            model.late += 1
+
     @rule(seconds=st.sampled_from([1, 5, 60, 111]))
     def time_passes(self, seconds: int) -> None:
         self.clock.move(seconds)
@@ -236,6 +282,19 @@ class Lifecycle(RuleBasedStateMachine):
             trail = self.do(self.store.audit(AuditFilters(assessment_id=name), limit=1000))
             assert folded(trail) == (model.state, model.version)
             assert sum(each.change_action == "late_result" for each in trail) == model.late
+
+    @invariant()
+    def who_waits_is_ordered_by_priority_and_by_how_long(self) -> None:
+        async def order() -> list[str]:
+            table = assessment_states.c
+            query = sa.select(table.assessment_id).where(table.state == State.PENDING)
+            async with self.database.reading() as connection:
+                found = (await connection.execute(query.order_by(table.claim_rank, table.id))).scalars()
+                return [each for each in found if each in self.model]
+
+        waiting = [name for name, model in self.model.items() if model.state is State.PENDING]
+        ranks = {name: self.model[name].arrived + POLICY.ageing * self.model[name].priority for name in waiting}
+        assert [ranks[each] for each in self.do(order())] == sorted(ranks.values())
 
     def teardown(self) -> None:
         """Every time it became pending there was one message; then nothing is left to sweep for the next example."""

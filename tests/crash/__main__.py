@@ -75,7 +75,9 @@ def main() -> int:
             if given.assessments:
                 assess(outcome, backend, databases, folder, given.assessments)
             show(outcome, backend)
-            if given.bugs:
+            if given.assessments and given.bugs:
+                break_rules(outcome, backend, databases, folder)
+            if given.bugs and given.topologies:
                 chosen = [BUGS[name] for name in given.bug or BUGS]
                 for caught in run_bugs(chosen, backend, given.bugs, databases, folder):
                     outcome.bugs.append(caught)
@@ -122,6 +124,14 @@ def assess(outcome: Outcome, backend: str, databases: dict[str, Databases], fold
     passages = {kind: outcome.passages[backend, kind] for kind in assessments.KINDS}
     busy = {kind: outcome.busy[backend, kind] for kind in assessments.KINDS}
     _run(outcome, backend, list(assessments.plans(backend, passages, busy, kills)), databases, folder)
+
+
+def break_rules(outcome: Outcome, backend: str, databases: dict[str, Databases], folder: Path) -> None:
+    """Each rule of the lifecycle broken, in turn: each has to be seen."""
+    for result in run_all(assessments.bug_plans(backend), databases, folder):
+        caught = Caught(result.plan.bug, backend, 1, "".join(result.violations[:1]))
+        outcome.bugs.append(caught)
+        print(f"{caught.name:<28} {caught.by.partition(chr(10))[0][:140] or 'NOT CAUGHT'}", flush=True)
 
 
 def _run(outcome: Outcome, backend: str, plans: Sequence[Plan], databases: dict[str, Databases], folder: Path) -> None:

@@ -21,14 +21,15 @@ from tests.crash import processes  # first: it arms the failpoints
 
 # isort: split
 from autocoder.store import failpoints
+from tests.crash.assessments_bugs import BUGS, plant
 from tests.crash.assessments_lives import ask, serve, work
 from tests.crash.assessments_oracle import judge
 from tests.crash.case import Life, Plan, Result, tail_of
 from tests.crash.databases import Databases
 
 KINDS: Final = ("service", "workers")
-PORTION: Final = 50
-"""So many more are asked for in each life; in five lives 250."""
+PORTION: Final = 40
+"""So many more are asked for in each life; in five lives 200."""
 LIVES: Final = 4
 PATIENCE: Final = 180.0
 LINGER: Final = 0.02
@@ -65,6 +66,12 @@ def plans(
             yield Plan(kind, backend, fault, seed, tuple(lives))
             if planned >= kills:
                 return
+
+
+def bug_plans(backend: str) -> Iterator[Plan]:
+    """One case for each rule that is broken, in which it has to show."""
+    for name, bug in BUGS.items():
+        yield Plan(bug.kind, backend, "bug", 1, (bug.life,), bug=name)
 
 
 def _turn(kind: str, backend: str, names: Sequence[str]) -> Iterator[str]:
@@ -177,6 +184,7 @@ class _Case:
 
         def ready() -> None:
             random.seed(f"{self._plan.seed} {name}")
+            plant(self._plan.bug)
             failpoints.arm(armed)
 
         async def working() -> None:

@@ -259,7 +259,7 @@ def _options(settings: SqliteSettings | PostgresqlSettings) -> DatabaseOptions:
     )
 
 
-_MODELS: Final[Mapping[str, type[SqliteSettings] | type[PostgresqlSettings]]] = {
+DATABASE_MODELS: Final[Mapping[str, type[SqliteSettings] | type[PostgresqlSettings]]] = {
     "sqlite": SqliteSettings,
     "postgresql": PostgresqlSettings,
 }
@@ -287,8 +287,8 @@ _WHY_NOT: Final = {
 
 def _foreign(backend: str) -> frozenset[str]:
     """What the other backend alone knows."""
-    own = _MODELS[backend].model_fields.keys()
-    return frozenset(name for model in _MODELS.values() for name in model.model_fields if name not in own)
+    own = DATABASE_MODELS[backend].model_fields.keys()
+    return frozenset(name for model in DATABASE_MODELS.values() for name in model.model_fields if name not in own)
 
 
 def _backend_of(section: Mapping[str, Any]) -> str | None:
@@ -299,7 +299,7 @@ def _backend_of(section: Mapping[str, Any]) -> str | None:
     else:
         text = url.get_secret_value() if isinstance(url, SecretStr) else str(url)
         named = text.strip().partition("://")[0].partition("+")[0].lower()
-    return named if isinstance(named, str) and named in _MODELS else None
+    return named if isinstance(named, str) and named in DATABASE_MODELS else None
 
 
 def replaced_keys(above: Mapping[str, Any]) -> frozenset[str]:
@@ -323,12 +323,12 @@ def read_database(value: Any) -> Any:
     backend = _backend_of(value) if says_where else "sqlite"
     refused = {**_refused_address(value, backend), **_refused_options(value, backend)}
     # Where nobody knows the backend, what only one of them takes cannot be judged; its name may be right.
-    unjudged = frozenset[str]().union(*map(_foreign, _MODELS)) if backend is None else frozenset()
+    unjudged = frozenset[str]().union(*map(_foreign, DATABASE_MODELS)) if backend is None else frozenset()
     rest = {key: each for key, each in value.items() if key not in refused and key not in unjudged - {"url"}}
     errors = [InitErrorDetails(type=said, loc=(key,), input=value.get(key)) for key, said in refused.items()]
     settings: SqliteSettings | PostgresqlSettings | None = None
     try:
-        settings = _MODELS[backend or "sqlite"].model_validate(rest)
+        settings = DATABASE_MODELS[backend or "sqlite"].model_validate(rest)
     except ValidationError as error:
         found = error.errors(include_url=False)
         # A URL that cannot be made out of parts, for one of them is wrong, is no mistake of its own.

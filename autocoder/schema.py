@@ -11,17 +11,21 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from pydantic_core import core_schema
 
 from autocoder.component import Component, Merger, Transformer
 from autocoder.connections import ON_FULL, ORDER
+from autocoder.database_settings import DATABASE_MODELS
 from autocoder.durations import DURATION_PATTERN
 from autocoder.handler import is_overridden
 from autocoder.loading import RUN_IN
+from autocoder.overrides import COMPONENT_OVERRIDE_KEYS
 from autocoder.policies import THEN
 from autocoder.reading import NAME
 from autocoder.registry import Registry
+from autocoder.settings import models_of_sections
 
 Schema = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -64,6 +68,47 @@ def pipeline_schema(registry: Registry) -> Schema:
         },
         "$defs": definitions,
     }
+
+
+def settings_schema(registry: Registry) -> Schema:
+    """The schema of the settings of an environment (`config/<environment>.yaml`), its overrides of pipelines included.
+
+    Which component stands behind a name in `pipelines` is said in another file, so its fields are left open.
+    """
+    definitions = _common_definitions()
+    sections = {name: _model_schema(name, model, definitions) for name, model in models_of_sections().items()}
+    databases = [_model_schema(name, model, definitions) for name, model in DATABASE_MODELS.items()]
+    of_component = _component(registry.names(), [], [])["properties"]
+    overrides = {key: of_component[key] for key in COMPONENT_OVERRIDE_KEYS}
+    of_pipeline = {
+        "components": _described("Changes of components, by name.", _map_of(_strict(overrides))),
+        "commit": {"$ref": "#/$defs/commit"},
+    }
+    return {
+        "$schema": DIALECT,
+        "title": "autocoder settings",
+        **_strict(
+            {
+                "database": {"anyOf": databases},
+                "pipelines": _described("Changes of pipelines, by name.", _map_of(_strict(of_pipeline))),
+                **sections,
+            }
+        ),
+        "$defs": definitions,
+    }
+
+
+def _map_of(schema: Schema) -> Schema:
+    return {"type": ["object", "null"], "additionalProperties": {**schema, "type": ["object", "null"]}}
+
+
+def _model_schema(name: str, model: type[BaseModel], definitions: dict[str, Schema]) -> Schema:
+    """A model's schema, with its inner ones in the definitions under this name."""
+    template = f"#/$defs/{name}." + "{model}"
+    schema = model.model_json_schema(mode="validation", ref_template=template, schema_generator=FieldSchema)
+    for inner, definition in schema.pop("$defs", {}).items():
+        definitions[f"{name}.{inner}"] = _with_variables(definition)
+    return _object(schema)
 
 
 def _pattern(pattern: str) -> Schema:
@@ -243,12 +288,7 @@ class FieldSchema(GenerateJsonSchema):
 
 
 def _fields_schema(name: str, kind: type[Component], definitions: dict[str, Schema]) -> Schema:
-    mode: JsonSchemaMode = "validation"
-    template = f"#/$defs/{name}." + "{model}"
-    schema = kind.config_model().model_json_schema(mode=mode, ref_template=template, schema_generator=FieldSchema)
-    for inner, definition in schema.pop("$defs", {}).items():
-        definitions[f"{name}.{inner}"] = _with_variables(definition)
-    return _object(schema)
+    return _model_schema(name, kind.config_model(), definitions)
 
 
 def _object(schema: Schema) -> Schema:

@@ -115,6 +115,12 @@ class Settings(BaseSettings):
         return found if isinstance(found, model) else model()
 
 
+def models_of_sections() -> dict[str, type[BaseModel]]:
+    """What each section of the settings is judged by, but `pipelines`; those of installed packs included."""
+    packs = {each.name: each.load() for each in _sections_of_packs()}
+    return {"logging": LoggingSettings, **packs}
+
+
 def _sections_of_packs() -> list[EntryPoint]:
     return [each for each in entry_points(group=SETTINGS_GROUP) if each.name not in Settings.model_fields]
 

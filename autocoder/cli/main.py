@@ -44,7 +44,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "graph": ("autocoder.cli.graph", "Draw a pipeline."),
     "components": ("autocoder.cli.components", "List the installed components, or explain one."),
-    "schema": ("autocoder.cli.schema", "Print the JSON Schema of pipelines, for editors."),
+    "schema": ("autocoder.cli.schema", "Print the JSON Schema of pipelines, or of settings, for editors."),
     "init": ("autocoder.cli.init", "Create a project that runs."),
 }
 """The module of each command of the framework (its `command`), and its help in one line."""

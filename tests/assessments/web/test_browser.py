@@ -12,7 +12,7 @@ import pytest
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 
 from tests.assessments.web.conftest import TOKEN, Served, completed, serving
-from tests.assessments.web.test_pages import HOSTILE, REPORTED
+from tests.assessments.web.test_pages import HOSTILE, NAME, REPORTED
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright (pip install -e '.[test]')")
 pytestmark = pytest.mark.anyio
@@ -83,7 +83,7 @@ async def filled(store: AssessmentStore) -> AsyncIterator[Served]:
     odd = HOSTILE.replace("\x00", "")
     await completed(store, "done", REPORTED)
     await completed(store, "legacy", {"overallScore": 7, "long": LONG, odd: odd})
-    await store.create({"id": LONG, "server_filter": f"{odd}{LONG}"[:250], "paths": [f"/{LONG}/{LONG}"]})
+    await store.create({"id": LONG, "server_filter": f"{NAME}{LONG}"[:250], "paths": [f"/{LONG}/{LONG}"]})
     await store.create({"id": "failed"})
     await store.start_processing("failed")
     await store.fail("failed", f"{odd} {LONG}", retryable=False)

@@ -179,6 +179,7 @@ def test_without_a_token_nobody_else_reaches_it(serve: Callable[..., Answer], ho
     [
         (("--host", "no such host.example"), "no such address"),
         (("--port", "65536"), "65536 is not in the range"),
+        (("--url", "https://x.example.org"), "--url: a proxy that lets others in needs a token behind it"),
         (("--url", "example.org"), "--url: 'example.org' is no address to be called by"),
         (("--token-file", "missing"), "missing: the token cannot be read: No such file"),
         (("--token-file", "short"), "short: a token has at least 16"),

@@ -122,6 +122,17 @@ def test_no_host_header_is_too_odd_to_be_judged(header: str) -> None:
     assert isinstance(host_of(header), str)
 
 
+def test_a_name_that_cannot_be_read_is_nobodys() -> None:
+    guard = Guard(WebOptions(hosts=frozenset({"localhost", ""})))
+    assert [guard.knows_host(asking(host=each)) for each in ("localhost:1", "", "[::1", "a@b")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert not guard.knows_host(asking())
+
+
 def test_what_only_this_machine_reaches() -> None:
     assert [is_loopback(each) for each in ("127.0.0.1", "127.8.9.1", "::1")] == [True] * 3
     assert [is_loopback(each) for each in ("0.0.0.0", "::", "192.168.0.1", "fe80::1%eth0", "8.8.8.8")] == [False] * 5

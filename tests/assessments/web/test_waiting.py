@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,12 @@ async def test_how_long_a_poll_takes_is_bounded(store: AssessmentStore) -> None:
             problem(await served.client.get(f"{PREFIX}/one/wait?timeout={wrong}"), 400, "bad_query", "timeout")
 
 
+async def test_the_head_of_a_stream_is_all_of_its_answer(store: AssessmentStore, served: Served) -> None:
+    await store.create({"id": "one"})
+    answer = await served.client.head(f"{PREFIX}/one/events")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
 async def test_nobody_waits_for_a_client_that_is_gone(store: AssessmentStore, served: Served) -> None:
     await store.create({"id": "one"})
     for path in (f"{PREFIX}/one/wait?timeout=300", f"{PREFIX}/one/events"):
@@ -181,13 +188,17 @@ async def test_whoever_comes_back_gets_what_was_missed_and_nothing_twice(
 async def test_the_end_comes_behind_the_whole_trail_even_where_a_copy_of_the_database_is_behind(
     url: str, tmp_path: Path
 ) -> None:
-    service = ServiceSettings(replica=SecretStr(fresh_sqlite(tmp_path, "copy.db")), replica_lag="1h")
+    copied = fresh_sqlite(tmp_path, "copy.db")
+    service = ServiceSettings(replica=SecretStr(copied), replica_lag="1h")
 
     async def ending(store: AssessmentStore) -> None:
         await store.start_processing("one")
         await store.complete("one", {"score": {"value": 7}})
 
-    async with open_store(fresh_sqlite(tmp_path, "copy.db")) as copy, open_store(url, service=service) as store:
+    # What is done in both at one moment is one history, as that of a database and its copy.
+    moment = datetime.now(UTC)
+    same: dict[str, Any] = {"clock": lambda: moment}
+    async with open_store(copied, **same) as copy, open_store(url, service=service, **same) as store:
         for each in (store, copy):
             await each.create({"id": "one"})
         async with serving(store, look=0.05) as served, following(served, "one") as (_, events):

@@ -219,6 +219,8 @@ async def follow(request: Request) -> Response:
     service, assessment_id, position = service_of(request), id_of(request), events.position_of(request)
     if not await events.has_more(service, assessment_id, position):
         return Response(status_code=204)
+    if request.method == "HEAD":  # whose answer nobody reads, so nothing would end it
+        return Response(media_type=events.MEDIA_TYPE)
     return StreamingResponse(events.stream(service, assessment_id, position), media_type=events.MEDIA_TYPE)
 
 
@@ -229,7 +231,9 @@ async def list_all(request: Request) -> Response:
     states = [
         {name: value for name, value in state_data(each).items() if name != "result"} for each in page.assessments
     ]
-    headers = {} if page.next is None else {"Link": f'<{request.url.path}?{_next(request, page.next)}>; rel="next"'}
+    headers = (
+        {} if page.next is None else {"Link": f'<{request.scope["path"]}?{_next(request, page.next)}>; rel="next"'}
+    )
     return as_json({"assessments": states, "next": page.next}, headers=headers)
 
 

@@ -171,7 +171,8 @@ def _refused(request: Request) -> Response | None:
     if path in _PUBLIC or path.startswith(f"{STATIC}/") or guard.admits(request):
         return None
     if request.method in ("GET", "HEAD") and not path.startswith(_FOR_PROGRAMS):
-        following = path + (f"?{request.url.query}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        following = f"{path}?{query}" if query else path
         return RedirectResponse("/login" if path == "/" else f"/login?next={quote(following, safe='')}", 303)
     said = "send the token of this service: Authorization: Bearer TOKEN"
     return _problem(request, Refusal(401, "unauthorized", said, ["Authorization"], {"WWW-Authenticate": "Bearer"}))

@@ -137,11 +137,13 @@ def _listener(host: str, port: int, *, protected: bool) -> socket.socket:
 
 def _offered(token: str | None, address: str, options: dict[str, Any]) -> WebOptions:
     """Who may ask by which names: on loopback those of this machine, elsewhere any, and that of `--url` always."""
-    hosts = LOOPBACK_NAMES | {address, host_of(options["host"])} if is_loopback(address) else None
+    hosts = (LOOPBACK_NAMES | {address, host_of(options["host"])}) - {""} if is_loopback(address) else None
     if options["url"] is None:
         return WebOptions(token, hosts)
     try:
         outside, secure = outside_url(options["url"])
     except ValueError as error:
         raise UsageError(f"--url: {error}") from None
+    if token is None and outside not in LOOPBACK_NAMES:
+        raise UsageError(f"--url: a proxy that lets others in needs a token behind it; put one into {TOKEN_VARIABLE}")
     return WebOptions(token, None if hosts is None else hosts | {outside}, secure)

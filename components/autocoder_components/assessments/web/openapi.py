@@ -15,8 +15,9 @@ from autocoder_components.assessments.web.api import OPERATIONS, Batch, Operatio
 from autocoder_components.assessments.web.problems import MEDIA_TYPE, ProblemDetails
 
 _REFERENCES: Final = "#/components/schemas/{model}"
-_EVERYWHERE: Final = (400, 503)
+_EVERYWHERE: Final = (400, 421, 503)
 _GUARDED: Final = (401,)
+_CHANGING: Final = (403,)
 _ALSO: Final = (
     "The options may stand beside the rest or, as in the older services, together under `options`; the camel-case names "
     "of those are understood, too."
@@ -111,7 +112,8 @@ def _parameters(operation: Operation, query: Mapping[str, Any]) -> list[dict[str
 
 
 def _responses(operation: Operation, answer: Mapping[str, Any]) -> dict[str, Any]:
-    statuses: Sequence[int] = (*_EVERYWHERE, *operation.refusals, *(() if operation.is_public else _GUARDED))
+    more = (*(() if operation.is_public else _GUARDED), *(_CHANGING if operation.method == "POST" else ()))
+    statuses: Sequence[int] = (*_EVERYWHERE, *operation.refusals, *more)
     problem = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCES.format(model=ProblemDetails.__name__)}}}
     refused = {
         str(each): {"description": HTTPStatus(each).phrase, "content": problem} for each in sorted(set(statuses))

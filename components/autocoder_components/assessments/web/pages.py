@@ -133,7 +133,9 @@ def page_of_assessment(assessment_id: str) -> str:
 
 
 def _paging(request: Request, found: Page, after: str | None) -> Html | None:
-    kept = [(name, value) for name, value in parse_qsl(request.url.query) if name != "after"]
+    kept = [
+        (name, value) for name, value in parse_qsl(request.scope["query_string"].decode("latin-1")) if name != "after"
+    ]
     first = element("a", "Newest", href=f"/?{urlencode(kept)}") if after is not None else None
     following = f"/?{urlencode([*kept, ('after', found.next)])}"
     further = element("a", "Older", href=following, rel="next") if found.next is not None else None

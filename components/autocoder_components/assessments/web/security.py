@@ -63,7 +63,8 @@ class Guard:
 
     def knows_host(self, request: Request) -> bool:
         """Whether the service is called by a name of its own."""
-        return self._hosts is None or host_of(request.headers.get("host", "")) in self._hosts
+        name = host_of(request.headers.get("host", ""))
+        return self._hosts is None or (bool(name) and name in self._hosts)
 
 
 def is_from_elsewhere(request: Request) -> bool:

@@ -87,6 +87,13 @@ class TestApplied:
         assert judged.findings[0].waiver.justification == "first"
         assert judged.reason == f"first (Ada, until {first.expires})"
 
+    def test_of_two_findings_one_is_waived_and_the_other_still_fails(self) -> None:
+        made = [outcome(target("a"), CheckKind.SECURITY, "AC-301", "AC-401")]
+        (judged,), _ = apply_waivers(written(waiver("AC-301")), made, NOW)
+        assert judged.status is Status.FAIL
+        assert [each.waiver is not None for each in judged.findings] == [True, False]
+        assert [each.rule for each in open_findings([judged])] == ["AC-401"]
+
 
 class TestCovers:
     FOUND = finding("AC-401", target("Notes", "~/.cursor/mcp.json"))

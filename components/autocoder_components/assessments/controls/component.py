@@ -17,7 +17,7 @@ from autocoder_components.assessments.reports.text import moment
 from autocoder_components.assessments.requests import FixedTime, clock
 
 
-class EvaluateControls(Transformer[Joined, Joined]):
+class EvaluateControls(Transformer[Joined, Joined], run_in="thread"):
     """Apply waivers to what was found, and map the outcomes to controls and frameworks where the request says so.
 
     A control is satisfied only where all of its rules were judged; what no rule maps, or was skipped or went wrong, is "not

@@ -35,6 +35,7 @@ from autocoder_components.assessments.model import (
 )
 from autocoder_components.assessments.reports.text import plural
 from autocoder_components.assessments.rules import KINDS
+from autocoder_components.assessments.score import open_findings
 
 WORST: Final = (
     ControlStatus.NOT_SATISFIED,
@@ -70,12 +71,33 @@ def combine(statuses: Iterable[ControlStatus]) -> ControlStatus:
 
 def judge(catalogue: Catalogue, outcomes: Sequence[Outcome], *, details: bool = True) -> Compliance:
     """Every control of the catalogue and every requirement of its frameworks; without `details` there is no evidence."""
-    controls = {name: _control(name, control, outcomes, details) for name, control in catalogue.controls.items()}
+    seen = _Seen.all(outcomes)
+    controls = {name: _control(name, control, seen, details) for name, control in catalogue.controls.items()}
     return Compliance(
         rule_packs=tuple(f"{pack.rule_pack} {pack.version}" for pack in catalogue.rule_packs),
         controls=tuple(controls.values()),
         frameworks=tuple(_framework(mapping, controls) for mapping in catalogue.frameworks),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An outcome, and the rules that found something in it: what counts, and what is waived."""
+
+    outcome: Outcome
+    counting: frozenset[str]
+    waived: frozenset[str]
+
+    @classmethod
+    def all(cls, outcomes: Sequence[Outcome]) -> Mapping[CheckKind | None, Sequence[_Seen]]:
+        """The outcomes by kind; those without a target under None, for they may have been of any."""
+        seen: dict[CheckKind | None, list[_Seen]] = {}
+        for each in outcomes:
+            waived = [one.rule for one in each.findings if each.status is Status.WAIVED or one.waiver is not None]
+            counting = frozenset(one.rule for one in open_findings([each]))
+            kind = None if each.target is None else each.kind
+            seen.setdefault(kind, []).append(cls(each, counting, frozenset(waived)))
+        return seen
 
 
 @dataclass(slots=True)
@@ -109,13 +131,15 @@ def _of_findings(rule: str, outcome: Outcome, status: Status) -> Iterator[Eviden
             yield Evidence(each.place, digest, status, 1, rule, each.server, each.fingerprint)
 
 
-def _control(name: str, control: Control, outcomes: Sequence[Outcome], details: bool) -> ControlResult:
+def _control(
+    name: str, control: Control, seen: Mapping[CheckKind | None, Sequence[_Seen]], details: bool
+) -> ControlResult:
     tally = _Tally({rule: [] for rule in control.rules})
-    for outcome in outcomes:
-        for rule in control.rules:
-            verdict = _verdict(rule, control, outcome)
+    for rule in control.rules:
+        for each in (*seen.get(KINDS[rule], ()), *seen.get(None, ())):
+            verdict = _verdict(rule, control, each)
             if verdict is not None:
-                tally.add(rule, outcome, *verdict)
+                tally.add(rule, each.outcome, *verdict)
     status = fold(tally.verdicts)
     passed = (
         Evidence(Place(file), digest, Status.PASS, count) for (file, digest), count in sorted(tally.passed.items())
@@ -135,18 +159,16 @@ def _control(name: str, control: Control, outcomes: Sequence[Outcome], details: 
     )
 
 
-def _verdict(rule: str, control: Control, outcome: Outcome) -> tuple[Status, str] | None:
-    """What an outcome says of a rule, and why it says nothing; None where it is no matter of this check or target."""
+def _verdict(rule: str, control: Control, seen: _Seen) -> tuple[Status, str] | None:
+    """What an outcome of the rule's kind says of it, and why it says nothing; None where it is no matter of this target."""
+    outcome = seen.outcome
     why, target = outcome.reason or "no reason given", outcome.target
     if target is None:
         # What was lost, or asked for and not there, may have been anything.
         return (outcome.status, why) if outcome.status in MISSING else None
-    if outcome.kind is not KINDS[rule]:
-        return None
-    found = [each for each in outcome.findings if each.rule == rule]
-    if any(each.waiver is None for each in found) and outcome.status is not Status.WAIVED:
+    if rule in seen.counting:
         return Status.FAIL, ""
-    if found:
+    if rule in seen.waived:
         return Status.WAIVED, ""
     # What keeps a file from being read keeps its servers from being seen; one server says nothing of the file.
     if control.subject == "files" and target.server is not None:

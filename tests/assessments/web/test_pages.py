@@ -23,7 +23,7 @@ from tests.assessments.web.conftest import PREFIX, TOKEN, Served, completed, ser
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&lt;\u202e\x00\x1b[31m javascript:alert(3)"
 
 
-NAME = "".join(each for each in HOSTILE if each >= " ")
+NAME = "".join(filter(str.isprintable, HOSTILE))
 """As much of it as the name of a server may have."""
 
 

@@ -17,7 +17,7 @@ from autocoder_components.assessments.lifecycle.reading import AuditFilters, Fil
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.moving import AssessmentRouter, MovingFlags
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
@@ -26,13 +26,15 @@ from tests.assessments.moving.older import OlderSystem
 from tests.store.fresh import fresh_sqlite
 
 pytestmark = pytest.mark.anyio
-IDS = ("a", "b", "c", "d")
+IDS = ("a", "b", "c")
+ALL = MovingFlags(percentage=100, legacy_fallback=True)
+NONE = MovingFlags(percentage=0)
 FLAGS = st.builds(
     MovingFlags,
     store=st.booleans(),
     percentage=st.sampled_from((0.0, 50.0, 100.0)),
     legacy_fallback=st.booleans(),
-    compare=st.sampled_from((False, False, False, True)),
+    compare=st.sampled_from((False, False, False, False, False, True)),
 )
 STEP = st.one_of(
     st.tuples(st.just("create"), st.sampled_from(IDS)),
@@ -52,7 +54,7 @@ class World:
 
     def __init__(self, store: AssessmentStore, older: OlderSystem) -> None:
         self.store, self.older = store, older
-        self.flags = MovingFlags(percentage=50)
+        self.flags = MovingFlags(percentage=50, legacy_fallback=True)
         self.router = AssessmentRouter(store, older, lambda: self.flags)
         self.created: set[str] = set()
         self.compared: set[str] = set()
@@ -107,6 +109,9 @@ async def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=40)
 @given(st.lists(STEP, min_size=3, max_size=20))
+@example([("flags", ALL), ("create", "a"), ("lock the store", True), ("create", "a")])
+@example([("flags", NONE), ("create", "a"), ("forget decisions", None), ("flags", ALL), ("create", "a")])
+@example([("flags", ALL), ("create", "a"), ("forget decisions", None), ("flags", NONE), ("create", "a")])
 async def test_one_system_does_it_and_none_is_lost(empty: Path, steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         older = OlderSystem(Path(folder) / "older.db")

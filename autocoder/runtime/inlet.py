@@ -22,6 +22,7 @@ from autocoder.store.store import Store, WaitingRow
 from autocoder.tracing import row_key
 
 BATCH: Final = 1000
+"""So many rows are fetched at once, or as many as the channel has capacity for; they all belong to one epoch."""
 LARGE: Final = 8 * 1024 * 1024
 """So many characters of payloads are fetched at once, if the next rows are as long as the last ones."""
 FIRST: Final = 32
@@ -76,7 +77,7 @@ class Inlet:
         self._upstream: list[Region] = []
         self._endless = False
         self._cursor = 0
-        self._most = FIRST
+        self._most = min(FIRST, channel.capacity)
         self._now = Taken()
         self._unmet: deque[Taken] = deque([self._now])
         self._open: set[int] = set()
@@ -174,7 +175,7 @@ class Inlet:
 
     def _put(self, rows: list[WaitingRow]) -> None:
         length = sum(len(data or "") for _, data, _ in rows)
-        self._most = max(1, min(BATCH, LARGE * len(rows) // max(length, 1)))
+        self._most = max(1, min(BATCH, self._channel.capacity, LARGE * len(rows) // max(length, 1)))
         decode = self._codec.decode
         seqs = [seq for seq, _, _ in rows]
         self._open.update(seqs)

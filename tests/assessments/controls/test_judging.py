@@ -161,7 +161,7 @@ class TestJudge:
         assert (against.place.file, against.rule, against.server) == (".mcp.json", "AC-301", "b")
         assert against.sha256 == target("b").sha256
 
-    @pytest.mark.parametrize("status", MISSING)
+    @pytest.mark.parametrize("status", sorted(MISSING, key=str))
     def test_a_check_of_one_server_without_a_verdict_is_enough(self, status: Status) -> None:
         made = [*clean("a"), outcome(target("b"), CheckKind.SECURITY, status=status, reason="the disk is gone")]
         compliance = judge(SHIPPED, made)

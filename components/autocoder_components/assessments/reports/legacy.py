@@ -83,7 +83,9 @@ def _issue(finding: Finding) -> dict[str, Any]:
 def _status(target: Target, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     # The most urgent last, so that it is the one to stay of two of a kind.
     urgent = sorted(outcomes, key=outcome_order, reverse=True)
-    checks = dict(sorted((each.kind.value, each.status.value) for each in {each.kind: each for each in urgent}.values()))
+    checks = dict(
+        sorted((each.kind.value, each.status.value) for each in {each.kind: each for each in urgent}.values())
+    )
     found = open_findings(outcomes)
     if any(each.severity is not Severity.INFO for each in found):
         status = NON_COMPLIANT

@@ -68,7 +68,7 @@ class TestInterrupted:
         (machine.parent / "go").touch()
         out, _ = process.communicate()
         assert (process.returncode, out) == (code, b"")
-        assert list((machine / "assessment").iterdir()) == []
+        assert not (machine / "assessment").exists()
         with sqlite3.connect(machine / ".autocoder" / "autocoder.db") as database:
             names = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
         assert "assessment_results" not in names
@@ -150,7 +150,7 @@ class TestRefusedByTheSystem:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         for arguments, what in (
             (["--output", str(disk / "new")], "Read-only file system; choose a path on a disk that can be written"),
-            (["--output", str(disk)], "the folder cannot be written to; make the folder writable"),
+            (["--output", str(disk)], "Read-only file system; choose a path on a disk that can be written"),
             (["--write-baseline", str(disk / "known.json")], "known.json was not written: Read-only file system"),
         ):
             answer = assess(*arguments)
@@ -196,7 +196,7 @@ def test_a_full_standard_output_is_told_in_a_line_and_no_report_is_cut_short(
     )
     assert "payload" not in err.decode()
     # The reports may have been written before: whole or not at all.
-    reports = {each.name: each.read_text() for each in (machine / "assessment").iterdir()}
+    reports = {each.name: each.read_text() for each in (machine / "assessment").glob("*")}
     assert reports.keys() <= {"report.html", "report.sarif"}
     assert json.loads(reports.get("report.sarif", "{}")).get("version", "2.1.0") == "2.1.0"
     assert reports.get("report.html", "</html>").rstrip().endswith("</html>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -81,6 +82,9 @@ def _refuse_unwritable(folder: Path) -> None:
     if not there.is_dir():
         what = "it is no folder" if there == folder else f"{there} is no folder"
         raise PublishError(folder, what, "choose another folder for the reports")
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        said = os.strerror(errno.EROFS)
+        raise PublishError(folder, said, cure_of(OSError(errno.EROFS, said)))
     if not os.access(there, os.W_OK | os.X_OK):
         cure = "make the folder writable for this user, or choose another one for the reports"
         raise PublishError(folder, "the folder cannot be written to", cure)

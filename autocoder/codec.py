@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
 MOST_BYTES: Final = 16 * 1024 * 1024
+_MUCH: Final = 8 * 1024 * 1024
+_BYTES_PER_CHARACTER: Final = 4
+"""At most, in UTF-8."""
 
 
 class PayloadError(ValueError):
@@ -25,6 +29,7 @@ class Codec:
     def __init__(self, hint: Any, *, most_bytes: int = MOST_BYTES) -> None:
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
         self._to_json = adapter.serializer.to_json
+        self._all_to_json = TypeAdapter(list[hint]).serializer.to_json
         self._from_json = adapter.validator.validate_json
         self._most_bytes = most_bytes
 
@@ -38,6 +43,22 @@ class Codec:
             what = f"the payload has {len(data):,} bytes, {self._most_bytes:,} are allowed"
             raise PayloadError(what, _described(payload, data))
         return data.decode()
+
+    def encode_all(self, payloads: Sequence[Any]) -> list[str]:
+        """The JSON text of each; raises PayloadError where one has no such form or is over the limit.
+
+        To ask for errors costs more than to encode, payload by payload. So the list is encoded once more, as a whole, only to
+        ask: that text cannot be cut into its elements. Where that would take memory, or something is wrong, each is asked for.
+        """
+        to_json = self._to_json
+        try:
+            encoded = [to_json(payload, warnings=False).decode() for payload in payloads]
+            if sum(map(len, encoded)) * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
+                self._all_to_json(payloads, warnings="error")
+                return encoded
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+            pass
+        return [self.encode(payload) for payload in payloads]
 
     def decode(self, text: str) -> Any:
         """The payload; raises ValueError where the text is no payload of this type."""

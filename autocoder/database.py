@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -31,6 +31,7 @@ from autocoder.database_options import DatabaseOptions
 from autocoder.database_turns import turns_of
 from autocoder.errors import UnreachableError, UsageError, describe
 
+T = TypeVar("T")
 DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _random = random.Random()  # noqa: S311  jitter is no secret
 # How long the end of a transaction may take before its connection is given up: nobody may wait for a dead network.
@@ -105,16 +106,22 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def turn(self) -> AsyncIterator[None]:
+        """On SQLite: be the one in this event loop that writes the file. The wait for it can be cancelled."""
+        # What follows is shielded: a task that does nothing but this could never be cancelled without.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        async with self._turns.turn(self.options.pool_timeout) if self._turns is not None else nullcontext():
+            yield
+
+    @asynccontextmanager
+    async def transaction(self, *, has_turn: bool = False) -> AsyncIterator[AsyncConnection]:
         """A transaction on the writer connection; committed at the end of the block, in a shield: COMMIT is never cut.
 
         On SQLite those who write a file from one event loop take turns; the wait for one can be cancelled, but not what
-        follows. A block must not wait for somebody who writes the same file, nor begin another transaction there.
+        follows. A block must not wait for somebody who writes the same file, nor begin another transaction there. `has_turn`
+        says that the caller waited for it.
         """
-        # The shield below takes no cancellation: a task that does nothing but this could never be cancelled without.
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        turn = self._turns.turn(self.options.pool_timeout) if self._turns is not None else nullcontext()
-        async with turn:
+        async with nullcontext() if has_turn else self.turn():
             with self._to_the_end():
                 async with self._connected(self.engine) as connection:
                     transaction = await connection.begin()
@@ -125,6 +132,26 @@ class Database:
                         raise
                     with anyio.CancelScope(shield=True):
                         await _commit(connection, transaction)
+
+    async def at_once(self, work: Callable[[sa.Connection], T], *, has_turn: bool = False) -> T:
+        """Call a function with a transaction, which is committed when it returns.
+
+        As `transaction`, but on SQLite all of it is one trip to the thread of the connection, so that it costs the event loop
+        nothing: the function must not touch what the event loop works on. On PostgreSQL it runs in the event loop.
+        """
+        if not self.is_sqlite:
+            async with self.transaction() as connection:
+                return await connection.run_sync(work)
+        async with nullcontext() if has_turn else self.turn(), self._connected(self.engine) as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            with self._to_the_end():
+                try:
+                    result: T = await driver.at_once(work)
+                except BaseException:
+                    if driver.in_transaction:  # what it has not ended by itself ends with the connection
+                        await connection.invalidate()
+                    raise
+        return result
 
     def _to_the_end(self) -> anyio.CancelScope:
         """A scope that no cancellation enters, on SQLite: there a statement goes on in its thread when nobody waits for it
@@ -242,7 +269,7 @@ def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine,
     writing = (busy, "synchronous=FULL", "foreign_keys=ON")
     sa.event.listen(writer.sync_engine, "connect", partial(_configure_sqlite, pragmas=writing))
     sa.event.listen(writer.sync_engine, "connect", keep_journal)
-    sa.event.listen(writer.sync_engine, "begin", _begin_immediate)
+    sa.event.listen(writer.sync_engine, "begin", sqlite_driver.begin_immediate)
     reader = create_async_engine(
         url,
         pool_size=options.pool_size,
@@ -333,7 +360,3 @@ def _configure_sqlite(connection: Any, _record: Any, *, pragmas: Iterable[str]) 
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The driver of SQLite with fewer trips: a statement, or several, are one trip to the thread of their connection.
+"""The driver of SQLite with fewer trips: a statement, or a whole transaction, is one trip to the thread of its connection.
 
 aiosqlite hands every call to that thread: to open a cursor, to execute, to fetch, to close. Each such trip wakes both threads
 and costs as much as writing fifty rows. Here a cursor opens, executes, fetches and closes in one. Tried: SQLAlchemy's own
@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import aiosqlite
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 
 AT_ONCE: Final = 10_000
 """So many rows are fetched with their statement; of more, the others when they are asked for."""
@@ -23,6 +22,8 @@ T = TypeVar("T")
 
 class SqliteConnection(aiosqlite.Connection):
     """A connection with its thread, whose cursors make one trip a statement."""
+
+    _inside: sa.Connection | None = None
 
     def cursor(self) -> Any:
         """A cursor that is open at once."""
@@ -36,6 +37,19 @@ class SqliteConnection(aiosqlite.Connection):
         execute: Any = self._execute
         result: T = await execute(work, self._conn)
         return result
+
+    async def at_once(self, work: Callable[[sa.Connection], T]) -> T:
+        """A transaction in one trip: call a function in the thread, and commit when it returns.
+
+        It must not touch what the event loop works on meanwhile.
+        """
+        return await self.call(lambda connection: self._at_once(connection, work))
+
+    def _at_once(self, connection: sqlite3.Connection, work: Callable[[sa.Connection], T]) -> T:
+        if self._inside is None:
+            self._inside = _inside(connection)
+        with self._inside.begin():
+            return work(self._inside)
 
 
 class SqliteCursor:
@@ -120,22 +134,26 @@ class SqliteCursor:
             self._open = None
 
 
+def _inside(connection: sqlite3.Connection) -> sa.Connection:
+    """SQLAlchemy's view of a connection from within its thread. Who opened the connection closes it."""
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: connection,
+        poolclass=sa.StaticPool,
+        pool_reset_on_return=None,
+        hide_parameters=True,
+    )
+    sa.event.listen(engine, "begin", begin_immediate)
+    return engine.connect()
+
+
+def begin_immediate(connection: sa.Connection) -> None:
+    """Begin a transaction as a writer: the driver would let SELECT and DDL stay outside."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def connect(file: str, **options: Any) -> SqliteConnection:
     """A connection to be awaited; `options` are those of `sqlite3.connect`."""
     connection = SqliteConnection(lambda: sqlite3.connect(file, **options), iter_chunk_size=AT_ONCE)
     connection._thread.daemon = True  # as SQLAlchemy has it: nothing waits for it when the process ends
     return connection
-
-
-async def execute_all(connection: AsyncConnection, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
-    """Execute statements, each with its values, in one trip; raises what `AsyncConnection.execute` raises."""
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    try:
-        await driver.call(lambda each: _execute_all(each, statements))
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(statements[0][0], None, error, sqlite3.Error, hide_parameters=True) from error
-
-
-def _execute_all(connection: sqlite3.Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
-    for statement, values in statements:
-        connection.execute(statement, values).close()

@@ -348,7 +348,7 @@ class Kept:
         if commit.is_empty():
             return
         try:
-            await patiently(self._store.database, "commit", lambda: self._committer.commit(commit))
+            epoch.placed = await patiently(self._store.database, "commit", lambda: self._committer.commit(commit))
         except SinkRefused as error:
             raise PipelineError(self._graph.name, error.component, "write", str(error)) from error
 
@@ -360,6 +360,9 @@ class Kept:
         for inlet in parts.inlets:
             key = (inlet.component, inlet.port)
             taken = inlet.committed(epoch.done) if self._region_of[inlet.component] == epoch.region else 0
+            for placed in epoch.placed:
+                if (placed.output.component, placed.output.port) == key:
+                    inlet.offer(placed)
             if sent[key] or taken:
                 inlet.wake()
             for outlet in self._outlets.get(key, ()):

@@ -36,9 +36,8 @@ class Outlet:
     def put(self, messages: Sequence[Any]) -> bool:
         """Encode messages; one that cannot be encoded is refused to its error policy. Returns whether to wait."""
         payloads = [item.payload if type(item) is Traced else item for item in messages]
-        encode = self.codec.encode
         try:
-            encoded = [encode(payload) for payload in payloads]
+            encoded = self.codec.encode_all(payloads)
         except PayloadError:
             payloads, encoded = self._sifted(payloads)
         if self._key is not None:

@@ -6,15 +6,16 @@ is published (acknowledgements, the wake-up of the next region) waits until it r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 
 from autocoder.declaration import CommitPolicy
 from autocoder.message import Barrier
-from autocoder.store.epoch import Output, Parked, Settled, SinkRows, StateChange
+from autocoder.store.epoch import Output, Parked, Placed, Settled, SinkRows, StateChange
 from autocoder.store.failpoints import reached
 
 IN_FLIGHT: Final = 2
@@ -53,6 +54,8 @@ class Epoch:
     waiting: set[str] = field(default_factory=set)
     covers: int = 0
     """The activity of the region when its barrier started."""
+    placed: Sequence[Placed] = ()
+    """Where its outputs stand, once it is committed."""
 
 
 class Region:
@@ -93,10 +96,19 @@ class Region:
         self._sources, self._stages, self._number = set(sources), set(stages), after
         self._has_epochs = has_epochs
 
+    @property
+    def most(self) -> int:
+        """So many messages an epoch is to hold, or more where they came together."""
+        return self._policy.messages
+
     def tick(self) -> None:
-        """A source has read another piece: see whether the epoch is large enough."""
+        """A source has read another piece: close the epoch where it is large enough.
+
+        At once, for a source does not always let others run behind a piece: what it reads next belongs to the next epoch, and
+        is read while this one is committed.
+        """
         if self._has_epochs and self.activity() - self._covered >= self._policy.messages:
-            self._due.set()
+            self._start_barrier()
 
     @property
     def is_behind(self) -> bool:
@@ -107,6 +119,8 @@ class Region:
         """Wait until commits have caught up with what was read: what is under way stays within memory (I11)."""
         while self.is_behind:
             await self._room.wait()
+            # Behind a commit the next one begins first: it goes on in its thread, or at the server, while others work here.
+            await anyio.lowlevel.checkpoint()
 
     def quiet(self) -> None:
         """Somebody has nothing more to do: perhaps nobody has. With an epoch on its way the next one follows anyway."""
@@ -187,14 +201,18 @@ class Region:
             with anyio.move_on_after(self._policy.every):
                 await self._due.wait()
             self._due = anyio.Event()
-            activity = self.activity()
-            if activity > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
-                self._covered = activity
-                self._number += 1
-                epoch = Epoch(self._number, self.name, waiting=set(self._stages), covers=activity)
-                self._epochs.append(epoch)
-                epoch.done.add(self.start_barrier(Barrier(self._number)))
-                reached("barrier.started")
-                epoch.done.add(self._rest)
-                self._rest = Contribution()
-                self._event.set()
+            self._start_barrier()
+
+    def _start_barrier(self) -> None:
+        """Close the epoch at hand, where it holds anything and no more than one other is under way."""
+        activity = self.activity()
+        if activity > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
+            self._covered = activity
+            self._number += 1
+            epoch = Epoch(self._number, self.name, waiting=set(self._stages), covers=activity)
+            self._epochs.append(epoch)
+            epoch.done.add(self.start_barrier(Barrier(self._number)))
+            reached("barrier.started")
+            epoch.done.add(self._rest)
+            self._rest = Contribution()
+            self._event.set()

@@ -47,6 +47,7 @@ class SourceStage:
         self._reading = anyio.CancelScope()
         self._since_pause = 0
         self._pause_at = 0.0
+        self._piece = min(CHUNK, region.most)
         self._traced = unit.traced
         # Payloads are numbered behind a position that does not move. What cannot be read again has no other identity than
         # that it was read by this run.
@@ -163,7 +164,7 @@ class SourceStage:
         self._since_pause += count + 1
         if self._alone:
             self.region.quiet()
-        return (pause or self._since_pause >= CHUNK) and self._is_to_pause(count)
+        return (pause or self._since_pause >= self._piece) and self._is_to_pause(count)
 
     def _is_to_pause(self, count: int) -> bool:
         """Whether a channel stays full or the others have waited long enough.

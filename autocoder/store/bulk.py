@@ -20,10 +20,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from autocoder.sqlite_driver import execute_all
 from autocoder.statement import Statement
 
 FEW: Final = 8
@@ -31,8 +29,7 @@ FEW: Final = 8
 MOST_VARIABLES: Final = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """What SQLite takes in one statement, unless it was built to take more."""
 LADDER: Final = (4096, 1024, 256, 64, 16)
-"""Rows in one INSERT: a few sizes, so that SQLite finds its statement prepared. Every statement is three trips to the
-thread of the connection, each as dear as fifty rows."""
+"""Rows in one INSERT: a few sizes, so that SQLite finds its statement prepared."""
 ARRAY: Final = 1000
 """Rows in the arrays of one INSERT on PostgreSQL."""
 LONG: Final = 4 * 1024 * 1024
@@ -55,8 +52,8 @@ class _Prepared:
         return list(map(itemgetter(*self.names), rows))
 
 
-async def execute(connection: AsyncConnection, statement: Statement) -> None:
-    """Execute a statement with all its rows; raises what `AsyncConnection.execute` raises."""
+def execute(connection: sa.Connection, statement: Statement) -> None:
+    """Execute a statement with all its rows; raises what `Connection.execute` raises."""
     prepared = _prepared(statement.statement, statement.rows, connection.dialect) if len(statement.rows) > FEW else None
     if prepared is not None:
         try:
@@ -64,15 +61,18 @@ async def execute(connection: AsyncConnection, statement: Statement) -> None:
         except Exception:  # a value is missing or cannot be converted: SQLAlchemy says which
             values = None
         if values is not None:
-            await _run(connection, prepared, {}, values)
+            _run(connection, prepared, {}, values)
             return
-    await connection.execute(statement.statement, list(statement.rows) or None)
+    connection.execute(statement.statement, list(statement.rows) or None)
 
 
-async def insert(
-    connection: AsyncConnection, table: sa.Table, same: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
-) -> None:
-    """Insert rows of which some columns are the same in all, the others given column by column, one value a row."""
+def insert(
+    connection: sa.Connection, table: sa.Table, same: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
+) -> Sequence[int]:
+    """Insert rows of which some columns are the same in all, the others given column by column, one value a row.
+
+    The table has one key, which the database counts up. Returns the keys in the order of the rows; none where it did not say.
+    """
     names = [*same, *columns]
     prepared = _prepared(_insert(table), [dict.fromkeys(names)], connection.dialect)
     if prepared is None:
@@ -86,15 +86,18 @@ async def insert(
     ]
     rows = list(zip(*varying, strict=True))
     if connection.dialect.name != "postgresql":
-        await _run(connection, prepared, shared, rows)
-        return
+        _run(connection, prepared, shared, rows)
+        last: int = connection.exec_driver_sql("SELECT last_insert_rowid()").scalar_one()
+        return range(last - len(rows) + 1, last + 1)  # a transaction has the only writer
     sql = _with_arrays(table, tuple(prepared.names), tuple(shared))
+    keys: list[int] = []
     for at in range(0, len(rows), ARRAY):
         arrays = [list(each[at : at + ARRAY]) for each in varying]
         if sum(len(value) for each in arrays for value in each if type(value) is str) > LONG:
-            await _run(connection, prepared, shared, rows[at : at + ARRAY])
+            _run(connection, prepared, shared, rows[at : at + ARRAY])
         else:
-            await connection.exec_driver_sql(sql, (*shared.values(), *arrays))
+            keys += connection.exec_driver_sql(sql, (*shared.values(), *arrays)).scalars()
+    return keys if len(keys) == len(rows) else []
 
 
 @cache
@@ -102,25 +105,20 @@ def _insert(table: sa.Table) -> sa.Insert:
     return sa.insert(table).inline()
 
 
-async def _run(
-    connection: AsyncConnection, prepared: _Prepared, shared: Mapping[int, Any], rows: Sequence[Any]
-) -> None:
+def _run(connection: sa.Connection, prepared: _Prepared, shared: Mapping[int, Any], rows: Sequence[Any]) -> None:
     """Give rows to the driver; `shared` are the values by place that all have, the rows hold the others in order."""
     if connection.dialect.name == "sqlite" and prepared.inserts:
         at = 0
-        statements = []
         for size in _sizes(len(rows), len(prepared.names) - len(shared), MOST_VARIABLES - len(shared)):
             sql = _with_many_rows(prepared.sql, len(prepared.names), tuple(shared), size)
             if sql is None:
                 break
             values = (*shared.values(), *chain.from_iterable(rows[at : at + size]))
-            statements.append((sql, values))
+            connection.exec_driver_sql(sql, values)
             at += size
-        if statements:
-            await execute_all(connection, statements)
         rows = rows[at:]
     if rows:
-        await connection.exec_driver_sql(prepared.sql, list(_whole(len(prepared.names), shared, rows)))
+        connection.exec_driver_sql(prepared.sql, list(_whole(len(prepared.names), shared, rows)))
 
 
 def _whole(width: int, shared: Mapping[int, Any], rows: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
@@ -173,7 +171,9 @@ def _with_arrays(table: sa.Table, names: tuple[str, ...], shared: tuple[int, ...
     columns = ", ".join(quote.quote(table.c[name].name) for name in names)
     values = ", ".join(f"{given[at]}::{types[at]}" for at in range(len(names)))
     found = f"unnest({arrays}) AS given({', '.join(f'c{at}' for at in varying)})"
-    return f"INSERT INTO {quote.format_table(table)} ({columns}) SELECT {values} FROM {found}"  # noqa: S608  our own names
+    (key,) = table.primary_key
+    into = f"{quote.format_table(table)} ({columns})"
+    return f"INSERT INTO {into} SELECT {values} FROM {found} RETURNING {quote.quote(key.name)}"  # noqa: S608  our own names
 
 
 def _prepared(statement: Any, rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> _Prepared | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.database import Database
 from autocoder.database_faults import database_said, is_declaration_fault, is_store_fault
@@ -18,9 +19,9 @@ from autocoder.errors import AutocoderError
 from autocoder.statement import Statement
 from autocoder.store import bulk
 from autocoder.store.columns import now
-from autocoder.store.epoch import RUNTIME_STATE, EpochCommit, Parked, SinkRows, StateChange
+from autocoder.store.epoch import RUNTIME_STATE, EpochCommit, Parked, Placed, SinkRows, StateChange
 from autocoder.store.failpoints import reached
-from autocoder.store.tables import checkpoints, component_state, port_messages, regions
+from autocoder.store.tables import IS_ON_CHANNEL, checkpoints, component_state, port_messages, regions
 
 SEQS: Final = 5000
 """So many rows are settled with one statement on PostgreSQL."""
@@ -72,6 +73,19 @@ SETTLE_THESE: Final = _settle(
 )
 
 
+LAST_WAITING: Final = (
+    sa.select(port_messages.c.seq)
+    .where(
+        port_messages.c.pipeline == sa.bindparam("of"),
+        port_messages.c.target_component == sa.bindparam("component"),
+        port_messages.c.port_name == sa.bindparam("port"),
+        IS_ON_CHANNEL,
+    )
+    .order_by(port_messages.c.seq.desc())
+    .limit(1)
+)
+
+
 class LeaseLost(AutocoderError):  # noqa: N818  it names what happened
     """Another instance took the pipeline over; nothing of this epoch was written. Stop this instance."""
 
@@ -86,59 +100,121 @@ class SinkRefused(AutocoderError):  # noqa: N818  it names what happened
         self.component = component
 
 
+@dataclass(slots=True, eq=False)
+class _Ready:
+    """An epoch that waits for its turn; `placed` is there once it is committed."""
+
+    epoch: EpochCommit
+    placed: list[Placed] | None = None
+    alone: bool = False
+    """Whether it is to be written by itself."""
+
+
+class RowRefused(Exception):  # noqa: N818  it names what happened
+    """The database refuses a row of a sink, and nobody has looked yet whose it is; nothing of the epoch was written."""
+
+
 class Committer:
     """Writes what a run of one pipeline has done; only under the token of the region's owner."""
 
     def __init__(self, database: Database, pipeline: str) -> None:
         self.database = database
         self.pipeline = pipeline
+        self._ready: list[_Ready] = []
 
-    async def commit(self, epoch: EpochCommit) -> None:
+    async def commit(self, epoch: EpochCommit) -> list[Placed]:
         """Write an epoch: the fence, then everything else, in one transaction. Raises LeaseLost under an older token.
 
-        Committed already (a COMMIT whose answer was lost), it writes nothing and returns.
+        Returns where its outputs stand. Committed already (a COMMIT whose answer was lost), it writes nothing and returns none.
         """
         reached("commit.begin")
-        async with self.database.transaction() as connection:
-            if not await self._fence(connection, epoch):
-                return
-            reached("commit.fenced")
-            moment = now()
-            refused = [row for sink in epoch.sinks for row in await _write_sink(connection, sink)]
-            reached("commit.sinks")
-            # A parked message that was given to a sink again stands there as completed until the database refuses it.
-            parked = {each.reference: each for each in [*epoch.parked, *refused]}
-            await self._park(connection, parked.values(), moment)
-            reached("commit.parked")
-            await self._settle(connection, epoch, moment)
-            reached("commit.settled")
-            await self._emit(connection, epoch, moment)
-            reached("commit.emitted")
-            await self._save_state(connection, epoch, moment)
-            reached("commit.state")
-            await self._save_positions(connection, epoch, moment)
-            reached("commit.positions")
+        mine = _Ready(epoch)
+        self._ready.append(mine)
+        try:
+            async with self.database.turn():
+                if mine.placed is None:
+                    await self._commit(mine)
+        finally:
+            if mine in self._ready:
+                self._ready.remove(mine)
         reached("commit.done")
+        return mine.placed or []
+
+    async def _commit(self, mine: _Ready) -> None:
+        """On SQLite the regions that are ready share a transaction: it is the wait for the disk that takes long.
+
+        Where one of them fails, each goes on alone, so that it costs the others nothing.
+        """
+        others = [each for each in self._ready if each is not mine and not each.alone and self.database.is_sqlite]
+        if others and not mine.alone:
+            together = [mine, *others]
+            self._ready = [each for each in self._ready if each not in together]
+            try:
+                placed = await self.database.at_once(
+                    lambda connection: [self._write(connection, each.epoch, judges=False) for each in together],
+                    has_turn=True,
+                )
+            except Exception:  # who is at fault says so when it is alone
+                for each in together:
+                    each.alone = True
+                self._ready += others
+            else:
+                for each, its in zip(together, placed, strict=True):
+                    each.placed = its
+                return
+        try:
+            mine.placed = await self.database.at_once(
+                lambda connection: self._write(connection, mine.epoch, judges=False), has_turn=True
+            )
+        except RowRefused:
+            # Finding the row asks the components, whose code runs in the event loop alone.
+            async with self.database.transaction(has_turn=True) as connection:
+                mine.placed = await connection.run_sync(self._write, mine.epoch, judges=True)
+
+    def _write(self, connection: sa.Connection, epoch: EpochCommit, *, judges: bool) -> list[Placed]:
+        """All of an epoch; `judges` says whether a row that the database refuses is looked for, or raises RowRefused."""
+        if not self._fence(connection, epoch):
+            return []
+        reached("commit.fenced")
+        moment = now()
+        refused = [row for sink in epoch.sinks for row in _write_sink(connection, sink, judges=judges)]
+        reached("commit.sinks")
+        # A parked message that was given to a sink again stands there as completed until the database refuses it.
+        parked = {each.reference: each for each in [*epoch.parked, *refused]}
+        self._park(connection, parked.values(), moment)
+        reached("commit.parked")
+        self._settle(connection, epoch, moment)
+        reached("commit.settled")
+        placed = self._emit(connection, epoch, moment)
+        reached("commit.emitted")
+        self._save_state(connection, epoch, moment)
+        reached("commit.state")
+        self._save_positions(connection, epoch, moment)
+        reached("commit.positions")
+        return placed
 
     async def note(self, region: str, token: int, key: str, data: str | None) -> None:
         """Write down at once something that the runtime keeps of a region; None deletes it. Raises LeaseLost under an older
         token."""
-        async with self.database.transaction() as connection:
-            await self._hold(connection, region, token)
-            change = StateChange(region, RUNTIME_STATE, {key: data})
-            await self._save_state(connection, EpochCommit(region, token, 0, state=[change]), now())
+        change = EpochCommit(region, token, 0, state=[StateChange(region, RUNTIME_STATE, {key: data})])
 
-    async def _fence(self, connection: AsyncConnection, epoch: EpochCommit) -> bool:
+        def write(connection: sa.Connection) -> None:
+            self._hold(connection, region, token)
+            self._save_state(connection, change, now())
+
+        await self.database.at_once(write)
+
+    def _fence(self, connection: sa.Connection, epoch: EpochCommit) -> bool:
         """Hold the region's row for this transaction; False where this very epoch is there already."""
-        if await self._hold(connection, epoch.region, epoch.token) >= epoch.number:
+        if self._hold(connection, epoch.region, epoch.token) >= epoch.number:
             return False
         values = {"of": self.pipeline, "in": epoch.region, "number": epoch.number, "moment": now()}
-        await connection.execute(COUNT, values)
+        connection.execute(COUNT, values)
         return True
 
-    async def _hold(self, connection: AsyncConnection, region: str, token: int) -> int:
+    def _hold(self, connection: sa.Connection, region: str, token: int) -> int:
         """Lock a region's row for this transaction; returns the number of its last epoch."""
-        found = (await connection.execute(HOLD, {"of": self.pipeline, "in": region})).one_or_none()
+        found = (connection.execute(HOLD, {"of": self.pipeline, "in": region})).one_or_none()
         if found is None or found.token != token:
             raise LeaseLost(
                 f"pipeline {self.pipeline!r}, region {region!r}: another instance has taken over; this one stops without "
@@ -146,7 +222,7 @@ class Committer:
             )
         return int(found.epoch)
 
-    async def _settle(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+    def _settle(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> None:
         for settled in epoch.settled:
             seqs = sorted(settled.seqs)
             place = {
@@ -157,15 +233,18 @@ class Committer:
             }
             if self.database.is_sqlite and seqs:
                 # One writer gives out seqs in the order of commits: all between first and last have been taken.
-                await connection.execute(SETTLE_RANGE, {**place, "first": seqs[0], "last": seqs[-1]})
+                connection.execute(SETTLE_RANGE, {**place, "first": seqs[0], "last": seqs[-1]})
                 continue
             for at in range(0, len(seqs), SEQS):
-                await connection.execute(SETTLE_THESE, {**place, "seqs": seqs[at : at + SEQS]})
+                connection.execute(SETTLE_THESE, {**place, "seqs": seqs[at : at + SEQS]})
 
-    async def _emit(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+    def _emit(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> list[Placed]:
+        placed: list[Placed] = []
         for output in epoch.outputs:
             if output.messages:
-                await bulk.insert(
+                channel = {"of": self.pipeline, "component": output.component, "port": output.port}
+                before = connection.execute(LAST_WAITING, channel).scalar() or 0
+                seqs = bulk.insert(
                     connection,
                     port_messages,
                     {
@@ -180,8 +259,11 @@ class Committer:
                         "order_key": output.keys or [None] * len(output.messages),
                     },
                 )
+                if seqs:
+                    placed.append(Placed(output, seqs, before, moment))
+        return placed
 
-    async def _save_state(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+    def _save_state(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> None:
         table = component_state
         for change in epoch.state:
             kept = [
@@ -199,9 +281,9 @@ class Committer:
             ]
             cleared = [{"cleared_key": key} for key, data in change.values.items() if data is None]
             if kept:
-                await connection.execute(self._upsert(table, ("state_data", "version", "updated_at")), kept)
+                connection.execute(self._upsert(table, "state_data", "version", "updated_at"), kept)
             if cleared:
-                await connection.execute(
+                connection.execute(
                     sa.delete(table).where(
                         table.c.pipeline == self.pipeline,
                         table.c.component_name == change.component,
@@ -211,7 +293,7 @@ class Committer:
                     cleared,
                 )
 
-    async def _save_positions(self, connection: AsyncConnection, epoch: EpochCommit, moment: datetime) -> None:
+    def _save_positions(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> None:
         rows = [
             {
                 "pipeline": self.pipeline,
@@ -224,9 +306,9 @@ class Committer:
             for name, position in epoch.positions.items()
         ]
         if rows:
-            await connection.execute(self._upsert(checkpoints, ("checkpoint_data", "version", "created_at")), rows)
+            connection.execute(self._upsert(checkpoints, "checkpoint_data", "version", "created_at"), rows)
 
-    async def _park(self, connection: AsyncConnection, parked: Iterable[Parked], moment: datetime) -> None:
+    def _park(self, connection: sa.Connection, parked: Iterable[Parked], moment: datetime) -> None:
         """Bring the rows of parked messages up to date; a handle that is not there yet is inserted.
 
         A completed row stays as it is: an answer that comes late changes nothing.
@@ -241,11 +323,11 @@ class Committer:
                 row = {f"to_{name}": value for name, value in values.items()}
                 changed[type(each.reference)].append({"which": each.reference, **row})
         if made:
-            await bulk.execute(connection, Statement(_insert_parked(self.database.is_sqlite), made))
+            bulk.execute(connection, Statement(_insert_parked(self.database.is_sqlite), made))
         table = port_messages.c
         for kind, column in ((int, table.seq), (str, table.handle)):
             if changed[kind]:
-                await bulk.execute(connection, Statement(self._change_parked(column), changed[kind]))
+                bulk.execute(connection, Statement(self._change_parked(column), changed[kind]))
 
     def _made_values(self, each: Parked, moment: datetime) -> dict[str, Any]:
         """What the row of a message has from its beginning."""
@@ -269,15 +351,20 @@ class Committer:
         mine = (table.pipeline == self.pipeline, reference == sa.bindparam("which"), table.status != COMPLETED)
         return sa.update(port_messages).where(*mine).values(changes)
 
-    def _upsert(self, table: sa.Table, changed: Sequence[str]) -> Any:
-        dialect = sqlite if self.database.is_sqlite else postgresql
-        statement: Any = dialect.insert(table)
-        keys = [column.name for column in table.primary_key]
-        return statement.on_conflict_do_update(
-            index_elements=keys, set_={name: statement.excluded[name] for name in changed}
-        )
+    def _upsert(self, table: sa.Table, *changed: str) -> Any:
+        return _upsert(self.database.is_sqlite, table, changed)
 
 
+@cache
+def _upsert(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
+    statement: Any = (sqlite if on_sqlite else postgresql).insert(table)
+    keys = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in changed}
+    )
+
+
+@cache
 def _insert_parked(on_sqlite: bool) -> Any:
     """Insert the row of a handle; where it is there already, and not completed, it is changed."""
     table = port_messages.c
@@ -309,18 +396,20 @@ def _parked_values(each: Parked, moment: datetime) -> dict[str, Any]:
     }
 
 
-async def _write_sink(connection: AsyncConnection, sink: SinkRows) -> list[Parked]:
+def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> list[Parked]:
     """Execute a batch of a sink; where the database refuses a row, message by message. Returns the refused ones, parked.
 
     Each try is a savepoint, so that what the database refuses costs neither its neighbours nor the epoch.
     """
     try:
-        async with connection.begin_nested():
+        with connection.begin_nested():
             for statement in sink.statements:
-                await bulk.execute(connection, statement)
+                bulk.execute(connection, statement)
         return []
     except (DBAPIError, OverflowError) as error:
         _raise_unless_of_a_message(sink, error)
+        if not judges:
+            raise RowRefused from error
         if sink.size == 1:
             return _refused(sink, 0, error)
     parked: list[Parked] = []
@@ -331,9 +420,9 @@ async def _write_sink(connection: AsyncConnection, sink: SinkRows) -> list[Parke
             parked += _refused(sink, number, error)
             continue
         try:
-            async with connection.begin_nested():
+            with connection.begin_nested():
                 for statement in statements:
-                    await bulk.execute(connection, statement)
+                    bulk.execute(connection, statement)
         except (DBAPIError, OverflowError) as error:
             _raise_unless_of_a_message(sink, error)
             parked += _refused(sink, number, error)

@@ -27,6 +27,20 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """The rows that the messages of an output have become, in order, at `moment`.
+
+    `before` is the last row that waited on the channel then, 0 where none did: who has taken that one may take these as they
+    are, and leave out nothing.
+    """
+
+    output: Output
+    seqs: Sequence[int]
+    before: int
+    moment: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """Messages of a durable channel that this epoch has taken: completed, unless a parked change says otherwise."""
 

@@ -17,6 +17,7 @@ from autocoder.message import Barrier, Traced
 from autocoder.runtime import source_stage
 from autocoder.runtime.channel import Channel, Intake
 from autocoder.runtime.ending import Ending
+from autocoder.runtime.inlet import Inlet
 from autocoder.runtime.keeping import Kept
 from autocoder.runtime.memory import StateMemory
 from autocoder.runtime.parking import Parking
@@ -79,11 +80,12 @@ def lose_answers(every: int) -> None:
     """No bug but a fault: every so many commits the answer to a COMMIT that succeeded is lost."""
     commit, numbers = Committer.commit, Counter[str]()
 
-    async def losing(self: Committer, epoch: EpochCommit) -> None:
-        await commit(self, epoch)
+    async def losing(self: Committer, epoch: EpochCommit) -> Any:
+        placed = await commit(self, epoch)
         numbers["commits"] += 1
         if numbers["commits"] % every == 0:
             raise ConnectionResetError("the answer is lost")
+        return placed
 
     _set(Committer, "commit", losing)
 
@@ -102,24 +104,29 @@ def _apart(part: str, *, before: bool) -> None:
 
     async def write(committer: Committer, own: EpochCommit) -> None:
         moment = now()
-        async with committer.database.transaction() as connection:
-            for sink in own.sinks:
-                await committing._write_sink(connection, sink)
-            await committer._park(connection, own.parked, moment)
-            await committer._settle(connection, own, moment)
-            await committer._emit(connection, own, moment)
-            await committer._save_state(connection, own, moment)
-            await committer._save_positions(connection, own, moment)
 
-    async def torn(self: Committer, epoch: EpochCommit) -> None:
+        def parts(connection: Any) -> None:
+            for sink in own.sinks:
+                committing._write_sink(connection, sink, judges=True)
+            committer._park(connection, own.parked, moment)
+            committer._settle(connection, own, moment)
+            committer._emit(connection, own, moment)
+            committer._save_state(connection, own, moment)
+            committer._save_positions(connection, own, moment)
+
+        async with committer.database.transaction() as connection:
+            await connection.run_sync(parts)
+
+    async def torn(self: Committer, epoch: EpochCommit) -> Any:
         empty: Any = {} if part == "positions" else []
         own = EpochCommit(epoch.region, epoch.token, epoch.number)
         setattr(own, part, getattr(epoch, part))
         if before:
             await write(self, own)
-        await commit(self, replace(epoch, **{part: empty}))
+        placed = await commit(self, replace(epoch, **{part: empty}))
         if not before:
             await write(self, own)
+        return placed
 
     _set(Committer, "commit", torn)
 
@@ -195,9 +202,9 @@ def parked_behind() -> None:
 def no_fence() -> None:
     """A commit does not look at the token."""
 
-    async def fence(self: Committer, connection: Any, epoch: EpochCommit) -> bool:
+    def fence(self: Committer, connection: Any, epoch: EpochCommit) -> bool:
         mine = sa.and_(regions.c.pipeline == self.pipeline, regions.c.region == epoch.region)
-        await connection.execute(sa.update(regions).where(mine).values(epoch=epoch.number))
+        connection.execute(sa.update(regions).where(mine).values(epoch=epoch.number))
         return True
 
     _set(Committer, "_fence", fence)
@@ -225,8 +232,8 @@ def epoch_not_checked() -> None:
     """A commit whose answer was lost is written again."""
     fence = Committer._fence
 
-    async def fencing(self: Committer, connection: Any, epoch: EpochCommit) -> bool:
-        await fence(self, connection, epoch)
+    def fencing(self: Committer, connection: Any, epoch: EpochCommit) -> bool:
+        fence(self, connection, epoch)
         return True
 
     _set(Committer, "_fence", fencing)
@@ -239,7 +246,7 @@ def epoch_not_checked() -> None:
 def settle_dropped() -> None:
     """Inputs are never settled."""
 
-    async def settle(*_: Any) -> None:
+    def settle(*_: Any) -> None:
         return
 
     _set(Committer, "_settle", settle)
@@ -250,11 +257,11 @@ def settle_too_many() -> None:
     """With each batch the messages behind it are settled, too."""
     settle = Committer._settle
 
-    async def settling(self: Committer, connection: Any, epoch: EpochCommit, moment: Any) -> None:
+    def settling(self: Committer, connection: Any, epoch: EpochCommit, moment: Any) -> None:
         more = [
             Settled(s.component, s.port, [*s.seqs, *(max(s.seqs) + n for n in range(1, 60))]) for s in epoch.settled
         ]
-        await settle(self, connection, replace(epoch, settled=more), moment)
+        settle(self, connection, replace(epoch, settled=more), moment)
 
     _set(Committer, "_settle", settling)
 
@@ -283,6 +290,18 @@ def completed_given_again() -> None:
             return list((await connection.execute(query.order_by(table.seq).limit(limit))).all())
 
     _set(Store, "waiting", waiting)
+
+
+@bug("I3", "chain fanout", "commit.done random")
+def handed_over_again() -> None:
+    """A consumer that has read rows takes them again from the region that wrote them."""
+    offer = Inlet.offer
+
+    def offering(self: Inlet, placed: Any) -> None:
+        self._asks, self._tip = False, placed.before
+        offer(self, placed)
+
+    _set(Inlet, "offer", offering)
 
 
 @bug("I9", "pool outside chain", "random commit.done barrier.met")

@@ -70,7 +70,7 @@ async def written(database: Database, *statements: Statement, in_bulk: bool) -> 
         await connection.run_sync(METADATA.create_all)
         for each in statements:
             if in_bulk:
-                await bulk.execute(connection, each)
+                await connection.run_sync(bulk.execute, each)
             else:
                 await connection.execute(each.statement, list(each.rows))
         found = await connection.execute(sa.select(THINGS).order_by(THINGS.c.number))
@@ -109,7 +109,8 @@ async def test_columns_with_values_that_all_rows_share(database: Database, count
         await connection.run_sync(METADATA.drop_all)
         await connection.run_sync(METADATA.create_all)
         same = {"name": "same", "at": START}
-        await bulk.insert(connection, THINGS, same, {"number": range(count), "facts": [None] * count})
+        numbers = {"number": range(count), "facts": [None] * count}
+        await connection.run_sync(bulk.insert, THINGS, same, numbers)
         found = (await connection.execute(sa.select(THINGS).order_by(THINGS.c.number))).all()
     assert [tuple(each) for each in found] == [(number, "same", START, None, 0.5) for number in range(count)]
 
@@ -128,10 +129,12 @@ async def test_columns_of_every_type_in_order(
         await connection.run_sync(METADATA.drop_all)
         await connection.run_sync(METADATA.create_all)
         with asked() as statements:
-            await bulk.insert(connection, ORDERED, {"facts": '{"a":  1.50}'}, columns)
+            keys = await connection.run_sync(bulk.insert, ORDERED, {"facts": '{"a":  1.50}'}, columns)
         found = (await connection.execute(sa.select(ORDERED).order_by(ORDERED.c.place))).all()
         with pytest.raises(ValueError, match="zip"):
-            await bulk.insert(connection, ORDERED, {}, {"number": [1, 2], "name": ["x"]})
+            await connection.run_sync(bulk.insert, ORDERED, {}, {"number": [1, 2], "name": ["x"]})
+    row_by_row = any(each.many for each in statements) and not database.is_sqlite
+    assert list(keys) == ([] if row_by_row else [each.place for each in found])
     assert [tuple(each)[1:] for each in found] == [(*(each[n] for n in names), '{"a":  1.50}') for each in rows]
     if not database.is_sqlite:
         assert any(each.many for each in statements) == (long == 50 and count > 8)

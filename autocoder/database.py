@@ -30,6 +30,7 @@ from autocoder.database_file import check_file, keep_journal
 from autocoder.database_options import DatabaseOptions
 from autocoder.database_turns import turns_of
 from autocoder.errors import UnreachableError, UsageError, describe
+from autocoder.sqlite_driver import SqliteConnection
 
 T = TypeVar("T")
 DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
@@ -92,6 +93,11 @@ class Database:
         self.path = url.database if engine.dialect.name == "sqlite" else None
         self._reader = reader
         self._turns = turns_of(self.path) if self.path is not None else None
+        self._writer: list[SqliteConnection] = []
+        if self.path is not None:
+            sa.event.listen(engine.sync_engine, "connect", self._connects)
+            sa.event.listen(engine.sync_engine, "close", self._closes)
+            sa.event.listen(engine.sync_engine, "detach", self._closes)
 
     @property
     def is_sqlite(self) -> bool:
@@ -142,16 +148,25 @@ class Database:
         if not self.is_sqlite:
             async with self.transaction() as connection:
                 return await connection.run_sync(work)
-        async with nullcontext() if has_turn else self.turn(), self._connected(self.engine) as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
+        async with nullcontext() if has_turn else self.turn():
             with self._to_the_end():
+                writer = await self._writing_driver()
                 try:
-                    result: T = await driver.at_once(work)
+                    result: T = await writer.at_once(work)
                 except BaseException:
-                    if driver.in_transaction:  # what it has not ended by itself ends with the connection
-                        await connection.invalidate()
+                    if writer.in_transaction:  # what it has not ended by itself ends with the connection
+                        async with self._connected(self.engine) as connection:
+                            await connection.invalidate()
                     raise
         return result
+
+    async def _writing_driver(self) -> SqliteConnection:
+        """The connection of the pool that writes; who has the turn uses it without asking the pool, which takes as long as
+        writing ten rows."""
+        while not self._writer:
+            async with self._connected(self.engine):
+                pass
+        return self._writer[-1]
 
     def _to_the_end(self) -> anyio.CancelScope:
         """A scope that no cancellation enters, on SQLite: there a statement goes on in its thread when nobody waits for it
@@ -164,6 +179,12 @@ class Database:
         async with self._connected(self.engine) as connection:
             await connection.run_sync(lambda each: each.detach())
             yield connection
+
+    def _connects(self, connection: Any, _record: Any) -> None:
+        self._writer = [connection.driver_connection]
+
+    def _closes(self, connection: Any, _record: Any) -> None:
+        self._writer = [each for each in self._writer if each is not connection.driver_connection]
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:

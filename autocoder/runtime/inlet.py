@@ -179,6 +179,7 @@ class Inlet:
         with self._reading:
             while True:
                 over = all(each.finished.is_set() for each in self._upstream) and not self._endless
+                from_hand = bool(self._handed)
                 rows = await self._next()
                 if rows:
                     self._put(rows)
@@ -188,17 +189,21 @@ class Inlet:
                     await self._region.catch_up()
                 elif over:
                     break
-                else:
-                    self.rests = True
-                    self._region.quiet()
-                    with anyio.move_on_after(POLL_SECONDS):
-                        await self._wake.wait()
-                        await anyio.lowlevel.checkpoint()  # as in `Region.catch_up`
-                    self._wake = anyio.Event()
-                    self.rests = False
+                if not rows or (from_hand and not self._handed):  # nothing was written behind these when they were
+                    await self._rest()
         self.rests = True
         self._region.ended(self.name, Contribution())
         self._channel.mark(END)
+
+    async def _rest(self) -> None:
+        """Wait until there may be rows again."""
+        self.rests = True
+        self._region.quiet()
+        with anyio.move_on_after(POLL_SECONDS):
+            await self._wake.wait()
+            await anyio.lowlevel.checkpoint()  # as in `Region.catch_up`
+        self._wake = anyio.Event()
+        self.rests = False
 
     async def _next(self) -> list[WaitingRow]:
         """The next rows. Where several writers commit in another order than they numbered, look behind the cursor, too."""

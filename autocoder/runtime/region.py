@@ -6,6 +6,7 @@ is published (acknowledgements, the wake-up of the next region) waits until it r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,7 +21,8 @@ from autocoder.store.failpoints import reached
 
 IN_FLIGHT: Final = 2
 IDLE_SECONDS: Final = 0.002
-"""So long nothing may happen in a region before its epoch is closed: long enough for a source that reads on at once."""
+"""So long nothing may happen in a region that was busy before its epoch is closed: long enough for a source that reads on at
+once."""
 
 
 @dataclass(slots=True)
@@ -128,13 +130,18 @@ class Region:
             self._quiet.set()
 
     async def _close_when_idle(self) -> None:
-        """Commit what was done once there is nothing else to do, instead of after `every`."""
+        """Commit what was done once there is nothing else to do, instead of after `every`.
+
+        What comes after a pause is committed at once; what comes soon after something else may well be followed by more.
+        """
+        quiet_at = -math.inf
         while True:
             await self._quiet.wait()
             self._quiet = anyio.Event()
             activity = self.activity()
             if activity > self._covered:
-                await anyio.sleep(IDLE_SECONDS)
+                before, quiet_at = quiet_at, anyio.current_time()
+                await anyio.sleep(IDLE_SECONDS if quiet_at < before + IDLE_SECONDS else 0)
                 if activity == self.activity() and self.rests():
                     self._due.set()
 

@@ -209,12 +209,12 @@ class Committer:
         if self._hold(connection, epoch.region, epoch.token) >= epoch.number:
             return False
         values = {"of": self.pipeline, "in": epoch.region, "number": epoch.number, "moment": now()}
-        connection.execute(COUNT, values)
+        bulk.once(connection, COUNT, values)
         return True
 
     def _hold(self, connection: sa.Connection, region: str, token: int) -> int:
         """Lock a region's row for this transaction; returns the number of its last epoch."""
-        found = (connection.execute(HOLD, {"of": self.pipeline, "in": region})).one_or_none()
+        found = bulk.once(connection, HOLD, {"of": self.pipeline, "in": region}).one_or_none()
         if found is None or found.token != token:
             raise LeaseLost(
                 f"pipeline {self.pipeline!r}, region {region!r}: another instance has taken over; this one stops without "
@@ -233,17 +233,17 @@ class Committer:
             }
             if self.database.is_sqlite and seqs:
                 # One writer gives out seqs in the order of commits: all between first and last have been taken.
-                connection.execute(SETTLE_RANGE, {**place, "first": seqs[0], "last": seqs[-1]})
+                bulk.once(connection, SETTLE_RANGE, {**place, "first": seqs[0], "last": seqs[-1]})
                 continue
             for at in range(0, len(seqs), SEQS):
-                connection.execute(SETTLE_THESE, {**place, "seqs": seqs[at : at + SEQS]})
+                bulk.once(connection, SETTLE_THESE, {**place, "seqs": seqs[at : at + SEQS]})
 
     def _emit(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> list[Placed]:
         placed: list[Placed] = []
         for output in epoch.outputs:
             if output.messages:
                 channel = {"of": self.pipeline, "component": output.component, "port": output.port}
-                before = connection.execute(LAST_WAITING, channel).scalar() or 0
+                before = bulk.once(connection, LAST_WAITING, channel).scalar() or 0
                 seqs = bulk.insert(
                     connection,
                     port_messages,
@@ -281,7 +281,7 @@ class Committer:
             ]
             cleared = [{"cleared_key": key} for key, data in change.values.items() if data is None]
             if kept:
-                connection.execute(self._upsert(table, "state_data", "version", "updated_at"), kept)
+                self._upsert(connection, table, ("state_data", "version", "updated_at"), kept)
             if cleared:
                 connection.execute(
                     sa.delete(table).where(
@@ -306,7 +306,7 @@ class Committer:
             for name, position in epoch.positions.items()
         ]
         if rows:
-            connection.execute(self._upsert(checkpoints, "checkpoint_data", "version", "created_at"), rows)
+            self._upsert(connection, checkpoints, ("checkpoint_data", "version", "created_at"), rows)
 
     def _park(self, connection: sa.Connection, parked: Iterable[Parked], moment: datetime) -> None:
         """Bring the rows of parked messages up to date; a handle that is not there yet is inserted.
@@ -351,13 +351,21 @@ class Committer:
         mine = (table.pipeline == self.pipeline, reference == sa.bindparam("which"), table.status != COMPLETED)
         return sa.update(port_messages).where(*mine).values(changes)
 
-    def _upsert(self, table: sa.Table, *changed: str) -> Any:
-        return _upsert(self.database.is_sqlite, table, changed)
+    def _upsert(
+        self, connection: sa.Connection, table: sa.Table, changed: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        statement = _upserting(self.database.is_sqlite, table, changed)
+        if len(rows) > bulk.FEW:
+            bulk.execute(connection, Statement(statement, rows))
+            return
+        for row in rows:
+            bulk.once(connection, statement, row)
 
 
 @cache
-def _upsert(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
-    statement: Any = (sqlite if on_sqlite else postgresql).insert(table)
+def _upserting(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
+    """Insert a row with all columns that an epoch writes, or change those of `changed` where its key is there."""
+    statement: Any = (sqlite if on_sqlite else postgresql).insert(table).inline()
     keys = [column.name for column in table.primary_key]
     return statement.on_conflict_do_update(
         index_elements=keys, set_={name: statement.excluded[name] for name in changed}

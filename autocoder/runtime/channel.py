@@ -120,14 +120,17 @@ class Channel:
     def next_is_marker(self) -> bool:
         return bool(self._items) and type(self._items[0]) is not list
 
-    def take(self) -> Item | None:
-        """The oldest list or marker, or None."""
+    def take(self, most: int | None = None) -> Item | None:
+        """The oldest list, or the first `most` messages of it, or the oldest marker, or None."""
         if not self._items:
             return None
         item = self._items.popleft()
         if type(item) is list:
             if self.order_by is not None:
                 item = self._foremost(item)
+            elif most is not None and len(item) > most:
+                self._items.appendleft(item[most:])
+                del item[most:]
             self.size -= len(item)
             self.taken += len(item)
             if self._room is not None:
@@ -257,14 +260,14 @@ class Intake:
         """Whether there is certainly nothing to take; told of a lone channel only, which spares most calls of `take`."""
         return self._lone is not None and self._lone.is_empty and not any(self._aside.values())
 
-    def take_nowait(self) -> tuple[str, list[Any]] | Barrier | PortEnd | End | None:
-        """As `take`, but None where there is nothing to do yet."""
+    def take_nowait(self, most: int | None = None) -> tuple[str, list[Any]] | Barrier | PortEnd | End | None:
+        """As `take`, but None where there is nothing to do yet; with `most` so many messages of a channel."""
         while True:
             self._moved = False
             for offset in range(len(self._channels)):
                 at = (self._turn + offset) % len(self._channels)
                 port, channel = self._channels[at]
-                found = self._from(port, channel)
+                found = self._from(port, channel, most)
                 if found is not None:
                     self._turn = at + 1
                     return found
@@ -272,7 +275,7 @@ class Intake:
             if told is not None or not self._moved:
                 return told
 
-    def _from(self, port: str, channel: Channel) -> tuple[str, list[Any]] | None:
+    def _from(self, port: str, channel: Channel, most: int | None) -> tuple[str, list[Any]] | None:
         held = self._is_held(port, channel)
         if not held and self._aside[port]:
             return port, self._taken_up(port)
@@ -283,12 +286,12 @@ class Intake:
                 self._set_aside(port, channel)
             if not channel.next_is_marker():
                 return None
-        item = channel.take()
+        item = channel.take(most)
         if item is None:
             return None
         if type(item) is list:
             self._first.discard(port)
-            return (port, item) if item else self._from(port, channel)
+            return (port, item) if item else self._from(port, channel, most)
         self._moved = True
         if isinstance(item, Barrier):
             self._aligned[channel] = item

@@ -6,9 +6,10 @@ calls in flight: what entered the component and has not left it belongs to the s
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,6 +25,7 @@ from autocoder.runtime.worker import Worker
 from autocoder.store.epoch import Reference
 from autocoder.store.failpoints import reached
 
+FEW: Final = 32
 Result = Sequence[Any] | Exception
 Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
 
@@ -93,7 +95,7 @@ class PoolStage(Stage):
                     self.resumed += 1
                     await self._resume(tasks, parked)
                     continue
-                work = self.intake.take_nowait()
+                work = self.intake.take_nowait(self._appetite())
                 # Calls in flight and messages on their way out may still fail and be parked: the end is met when none is left.
                 left = bool(self.waiting or self._count or self._behind or self._emitting)
                 ended = isinstance(work, End) and not self.region.draining and left
@@ -156,6 +158,10 @@ class PoolStage(Stage):
             self._started += 1
             tasks.start_soon(self._call)
 
+    def _appetite(self) -> int:
+        """So many messages it takes at once: what it holds in its hands a barrier waits for as well."""
+        return max(FEW, (2 * self._callers - self._count) * self._slot_size)
+
     async def _room_for_slot(self) -> None:
         while self._count >= 2 * self._callers:
             self._free = anyio.Event()
@@ -174,13 +180,13 @@ class PoolStage(Stage):
                 slot.failed.add(0)
                 self._done(slot)
                 continue
-            started = anyio.current_time()
+            started = time.monotonic() if self._adapts else 0.0  # the event loop's own clock takes longer to find
             if not self.head.is_careful:
                 results = await self._attempt(slot.port, slot.items)
             else:
                 results = [await self._one_carefully(slot.port, item) for item in slot.items]
             if self._adapts:
-                self._adapt(anyio.current_time() - started, len(slot.items))
+                self._adapt(time.monotonic() - started, len(slot.items))
             for number, (item, result) in enumerate(zip(slot.items, results, strict=True)):
                 if not isinstance(result, Exception):
                     slot.given.extend(result)

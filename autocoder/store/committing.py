@@ -321,13 +321,13 @@ class Committer:
                 made.append({**self._made_values(each, moment), **values})
             else:
                 row = {f"to_{name}": value for name, value in values.items()}
-                changed[type(each.reference)].append({"which": each.reference, **row})
+                changed[type(each.reference)].append({"of": self.pipeline, "which": each.reference, **row})
         if made:
             bulk.execute(connection, Statement(_insert_parked(self.database.is_sqlite), made))
         table = port_messages.c
         for kind, column in ((int, table.seq), (str, table.handle)):
             if changed[kind]:
-                bulk.execute(connection, Statement(self._change_parked(column), changed[kind]))
+                bulk.execute(connection, Statement(_change_parked(column), changed[kind]))
 
     def _made_values(self, each: Parked, moment: datetime) -> dict[str, Any]:
         """What the row of a message has from its beginning."""
@@ -342,14 +342,6 @@ class Committer:
             "order_key": each.order_key,
             "created_at": moment,
         }
-
-    def _change_parked(self, reference: sa.Column[Any]) -> sa.Update:
-        """Change the row of one reference, `which`, that is not completed."""
-        table = port_messages.c
-        changes: dict[str, Any] = {name: sa.bindparam(f"to_{name}", type_=table[name].type) for name in PARKED}
-        changes["error_details"] = sa.func.coalesce(changes["error_details"], table.error_details)
-        mine = (table.pipeline == self.pipeline, reference == sa.bindparam("which"), table.status != COMPLETED)
-        return sa.update(port_messages).where(*mine).values(changes)
 
     def _upsert(
         self, connection: sa.Connection, table: sa.Table, changed: Sequence[str], rows: Sequence[Mapping[str, Any]]
@@ -370,6 +362,16 @@ def _upserting(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
     return statement.on_conflict_do_update(
         index_elements=keys, set_={name: statement.excluded[name] for name in changed}
     )
+
+
+@cache
+def _change_parked(reference: sa.Column[Any]) -> sa.Update:
+    """Change the row of one reference, `which`, that is not completed."""
+    table = port_messages.c
+    changes: dict[str, Any] = {name: sa.bindparam(f"to_{name}", type_=table[name].type) for name in PARKED}
+    changes["error_details"] = sa.func.coalesce(changes["error_details"], table.error_details)
+    mine = (table.pipeline == sa.bindparam("of"), reference == sa.bindparam("which"), table.status != COMPLETED)
+    return sa.update(port_messages).where(*mine).values(changes)
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.harness import OPTIONS, Bar, Contender, Result, measure
 from tests.benchmarks.orders import BATCH, CREATE_RESULTS, NOTE, ORDER, orders, pipeline, price
 
-MESSAGES = 100_000
+MESSAGES = 200_000
 TABLES = """
 CREATE TABLE messages (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, data TEXT NOT NULL, status TEXT NOT NULL, created_at TEXT NOT NULL,

@@ -49,16 +49,12 @@ class Contender:
 
 @dataclass(frozen=True)
 class Bar:
-    """The figure of `of` must be at least, or at most, so many times that of `against`; without `against` so much itself.
-
-    `beside` names two contenders: the ratio is divided by theirs, as for "falls no faster than".
-    """
+    """The figure of `of` must be at least, or at most, so many times that of `against`; without `against` so much itself."""
 
     against: str = ""
     least: float | None = None
     most: float | None = None
     of: str = OURS
-    beside: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def _once(contender: Contender) -> float:
 
 
 def _names(bar: Bar) -> set[str]:
-    return {each for each in (bar.of, bar.against, *(bar.beside or ())) if each}
+    return {each for each in (bar.of, bar.against) if each}
 
 
 def _judged(bar: Bar, figures: Mapping[str, Sequence[float]]) -> dict[str, object]:
@@ -177,9 +173,6 @@ def _judged(bar: Bar, figures: Mapping[str, Sequence[float]]) -> dict[str, objec
     values = list(figures[bar.of])
     if bar.against:
         values = [one / other for one, other in zip(values, figures[bar.against], strict=True)]
-    if bar.beside is not None:
-        above, below = (figures[each] for each in bar.beside)
-        values = [value / (one / other) for value, one, other in zip(values, above, below, strict=True)]
     value = statistics.median(values)
     met = (bar.least is None or value >= bar.least) and (bar.most is None or value <= bar.most)
     return {**asdict(bar), "value": float(f"{value:.4g}"), "met": met}

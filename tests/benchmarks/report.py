@@ -85,10 +85,9 @@ def _plot(result: Result, curve: Curve) -> None:
 
 def _said(bar: Mapping[str, object], unit: str) -> str:
     against = f" x {bar['against']}" if bar["against"] else f" {unit}"
-    beside = f", divided by the same ratio of {bar['beside'][0]}" if bar["beside"] else ""  # type: ignore[index]
     limits = [f"at {name} {bar[name]:,}" for name in ("least", "most") if bar[name] is not None]
     value = "no figure" if bar["value"] is None else f"{bar['value']:,}"
-    return f"{bar['of']}: {value}{against}{beside} (bar: {' and '.join(limits)})"
+    return f"{bar['of']}: {value}{against} (bar: {' and '.join(limits)})"
 
 
 def _number(value: float) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +14,8 @@ from autocoder import Pipeline
 from autocoder.database import open_database
 from autocoder.runtime.careful import DEATHS, Careful, DeadlyCallError
 from autocoder.store.schema import prepare
+from tests.cli.answer import Answer
+from tests.forked import command
 from tests.runtime.test_idle import Now, Slow
 from tests.support import Collect, Double
 
@@ -83,22 +83,20 @@ def test_what_kills_the_process_is_the_only_dead_letter(
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "deadlyparts.py").write_text(PARTS)
     (tmp_path / "deadly.yaml").write_text(PIPELINE.format(worker=worker, durable=durable, work=work, sink=sink))
-    command = [sys.executable, "-c", "from autocoder.cli.main import main; main()"]
     file = tmp_path / "x.db"
 
-    def autocoder(*words: str) -> subprocess.CompletedProcess[str]:
-        words = (*words, "--database", f"sqlite:///{file}")
-        return subprocess.run([*command, *words], cwd=tmp_path, text=True, capture_output=True, check=False)
+    def autocoder(*words: str) -> Answer:
+        return command(*words, "--database", f"sqlite:///{file}", cwd=tmp_path)
 
-    assert autocoder("db", "upgrade").returncode == 0
+    assert autocoder("db", "upgrade").code == 0
     connection = sqlite3.connect(file)
     connection.execute("CREATE TABLE done (number INTEGER)")
     connection.commit()
     codes: list[int] = []
     while not codes or codes[-1] == 9:
         assert len(codes) < 20, codes
-        codes.append((ran := autocoder("run", "deadly.yaml")).returncode)
-    assert codes[-1] == 0, ran.stderr
+        codes.append((ran := autocoder("run", "deadly.yaml")).code)
+    assert codes[-1] == 0, ran.err
     deadly = sorted([*map(int, filter(None, work[1:-1].split(","))), *map(int, filter(None, sink[1:-1].split(",")))])
     letters = connection.execute("SELECT message_data, error_type FROM port_messages WHERE status = 'dead_letter'")
     assert sorted(letters.fetchall()) == sorted((str(number), "ProcessDied") for number in deadly)
@@ -224,24 +222,22 @@ def test_a_hook_that_kills_the_process_is_named_and_a_mended_one_goes_on(
     (tmp_path / "hooks.yaml").write_text(pipeline)
     (tmp_path / f"deadly-{hook}").touch()
     file = tmp_path / "x.db"
-    command = [sys.executable, "-c", "from autocoder.cli.main import main; main()"]
 
-    def autocoder(*words: str) -> subprocess.CompletedProcess[str]:
-        words = (*words, "--database", f"sqlite:///{file}")
-        return subprocess.run([*command, *words], cwd=tmp_path, text=True, capture_output=True, check=False)
+    def autocoder(*words: str) -> Answer:
+        return command(*words, "--database", f"sqlite:///{file}", cwd=tmp_path)
 
-    assert autocoder("db", "upgrade").returncode == 0
+    assert autocoder("db", "upgrade").code == 0
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE done (number INTEGER)")
         codes: list[int] = []
         while not codes or codes[-1] == 9:
             assert len(codes) < 20, codes
-            codes.append((ran := autocoder("run", "hooks.yaml")).returncode)
-        assert codes[-1] == 1, ran.stderr
-        assert re.search(f"component {said}", ran.stderr), ran.stderr
+            codes.append((ran := autocoder("run", "hooks.yaml")).code)
+        assert codes[-1] == 1, ran.err
+        assert re.search(f"component {said}", ran.err), ran.err
         assert connection.execute("SELECT count(*) FROM port_messages WHERE status = 'dead_letter'").fetchone() == (0,)
         (tmp_path / f"deadly-{hook}").unlink()
-        assert (ran := autocoder("run", "hooks.yaml")).returncode == 0, ran.stderr
+        assert (ran := autocoder("run", "hooks.yaml")).code == 0, ran.err
         delivered = connection.execute("SELECT number FROM done ORDER BY number").fetchall()
         times = 2 if numbers == 12 else 1
         assert [number for (number,) in delivered] == [each for each in range(numbers // times) for _ in range(times)]

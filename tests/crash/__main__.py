@@ -17,6 +17,7 @@ from tests.crash import processes  # first: it arms the failpoints
 
 # isort: split
 from tests.crash import assessments
+from tests.crash.assessments_lives import get_ready
 from tests.crash.bugs import BUGS
 from tests.crash.campaign import (
     Caught,
@@ -64,6 +65,8 @@ def main() -> int:
     given.topologies = [each for each in asked if each != ASSESSMENTS]
     given.assessments = given.assessments if ASSESSMENTS in asked else 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped, too
+    if ASSESSMENTS in asked:
+        get_ready()
     outcome, started = Outcome(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="autocoder-crash-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
@@ -74,8 +77,9 @@ def main() -> int:
                 campaign(outcome, backend, given.topologies, databases, folder, given)
             if given.assessments:
                 assess(outcome, backend, databases, folder, given.assessments)
-            show(outcome, backend)
-            if given.assessments and given.bugs:
+            if backend in outcome.killed:
+                show(outcome, backend)
+            if given.bugs and ASSESSMENTS in asked:
                 break_rules(outcome, backend, databases, folder)
             if given.bugs and given.topologies:
                 chosen = [BUGS[name] for name in given.bug or BUGS]

@@ -21,6 +21,7 @@ from autocoder_components.assessments.lifecycle.store import AssessmentStore, op
 
 from autocoder import Pipeline
 from autocoder.errors import Place
+from autocoder.fingerprint import fingerprint_of
 from autocoder.yaml_document import from_python
 
 TOGETHER: Final = 10
@@ -88,16 +89,25 @@ def policy_of(kind: str) -> Policy:
     return Policy() if kind == "service" else POLICY
 
 
-async def serve(url: str, folder: Path) -> None:
-    """One of several instances of the shipped pipeline, which break on what is broken, until nothing waits."""
+def service(folder: Path) -> Pipeline:
+    """The shipped pipeline, which breaks on what is broken, until nothing waits."""
     shipped = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
     text = shipped.read_text().replace("from: wanted}", "from: breaks}")
     text += "  breaks: {use: tests.assessments.lifecycle.breaking:Breaks, from: wanted}\n"
     overrides = {"components": ENDS | {"reports": {"with": {"folder": str(folder)}}}}
-    pipeline = Pipeline.from_yaml(
+    return Pipeline.from_yaml(
         text, allowed=["tests.assessments"], overrides=from_python(overrides, Place("tests.crash"))
     )
-    await pipeline.run_async(database=url, wait=True)
+
+
+def get_ready() -> None:
+    """Import all and look at every type before lives are forked, each of which would do it again."""
+    fingerprint_of(service(Path()).compile())
+
+
+async def serve(url: str, folder: Path) -> None:
+    """One of several instances of the service."""
+    await service(folder).run_async(database=url, wait=True)
 
 
 async def work(url: str, name: str) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import anyio
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 
 from autocoder import Batch, Emission, In, Keyed, Merger, Out, Sink, Source, Splitter, Transformer, Value
+from autocoder.codec import adapter_of
 from autocoder.statement import Statement
 
 ATTEMPTS = 12
@@ -376,4 +376,4 @@ def side_file(pipeline: str) -> Path:
 
 def encoded(one: Any) -> str:
     """A message as the oracle compares it."""
-    return TypeAdapter(type(one)).dump_json(one).decode()
+    return adapter_of(type(one)).dump_json(one).decode()

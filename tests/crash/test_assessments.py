@@ -22,6 +22,6 @@ def test_each_assessment_has_one_verdict_whoever_was_killed(tmp_path: Path, back
 
 
 def test_broken_rules_are_seen(tmp_path: Path) -> None:
-    figures = crash(tmp_path, *NOTHING, "--bugs", "1", "--database", "sqlite", "--assessments", "1", "assessments")
+    figures = crash(tmp_path, *NOTHING, "--bugs", "1", "--database", "sqlite", "--assessments", "0", "assessments")
     assert len(figures["seeded_bugs"]) == len(BUGS)
     assert [each["name"] for each in figures["seeded_bugs"] if not each["by"]] == []

@@ -10,25 +10,24 @@ import pytest
 from autocoder_components.assessments.lifecycle.states import TRANSITIONS, Action, AuditEntry, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 
-from autocoder import Database, open_database, prepare
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
+from autocoder import Database, open_database
+from tests.store.fresh import BOTH, fresh_postgres, sqlite_with_tables
 
 
 @pytest.fixture(params=BOTH)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A new, empty database of each kind."""
+    """A new database of each kind, with every table."""
     if request.param == "sqlite":
-        yield fresh_sqlite(tmp_path)
+        yield await sqlite_with_tables(tmp_path)
         return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+    async with fresh_postgres(request.getfixturevalue("postgres_url"), tables=True) as made:
         yield made
 
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    """The same, open, with every table."""
+    """The same, open."""
     async with open_database(url) as opened:
-        await prepare(opened)
         yield opened
 
 

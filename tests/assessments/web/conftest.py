@@ -19,7 +19,7 @@ from autocoder_components.assessments.web.options import WebOptions
 from autocoder_components.assessments.web.service import Service
 from autocoder_components.assessments.web.serving import make_server
 
-from tests.store.fresh import fresh_postgres, fresh_sqlite
+from tests.store.fresh import fresh_postgres, sqlite_with_tables
 
 TOKEN = "correct-horse-battery-staple"
 PREFIX = "/api/v1/assessments"
@@ -27,11 +27,11 @@ PREFIX = "/api/v1/assessments"
 
 @pytest.fixture(params=["sqlite"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A new, empty database: an SQLite file, unless a test asks for both kinds."""
+    """A new database with every table: an SQLite file, unless a test asks for both kinds."""
     if request.param == "sqlite":
-        yield fresh_sqlite(tmp_path)
+        yield await sqlite_with_tables(tmp_path)
         return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+    async with fresh_postgres(request.getfixturevalue("postgres_url"), tables=True) as made:
         yield made
 
 

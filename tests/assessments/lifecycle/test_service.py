@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,8 +32,9 @@ from autocoder.database import in_use
 from autocoder.errors import Place
 from autocoder.store.tables import port_messages
 from autocoder.yaml_document import from_python
-from tests.assessments.conftest import COMMAND, ROOTED, SOUND, servers, write
+from tests.assessments.conftest import ROOTED, SOUND, servers, write
 from tests.assessments.lifecycle.conftest import folded
+from tests.forked import command
 
 pytestmark = pytest.mark.anyio
 SHIPPED = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
@@ -304,14 +302,9 @@ async def test_after_a_kill_each_has_exactly_one_verdict(
     overrides = {"assessments": {"components": ENDS}}
     write(machine / "config" / "testing.yaml", json.dumps({"pipelines": overrides}))
 
-    def run(**variables: str) -> int:
-        words = [sys.executable, "-c", COMMAND, "run", "assessments", "--env", "testing", "--database", url]
-        return subprocess.run(
-            words, cwd=machine, env=os.environ | variables, capture_output=True, timeout=100, check=False
-        ).returncode
-
-    assert run(AUTOCODER_FAILPOINTS=place) == -signal.SIGKILL
-    assert run() == 0
+    words = ("run", "assessments", "--env", "testing", "--database", url)
+    assert command(*words, cwd=machine, failpoint=place).code == -signal.SIGKILL
+    assert command(*words, cwd=machine).code == 0
     ended = (await store.list_assessments(Filters([State.COMPLETED]), limit=100)).assessments
     assert {each.assessment_id for each in ended} == set(ids)
     for each in ids:

@@ -9,7 +9,7 @@ import pytest
 from tests.crash.assessments_bugs import BUGS
 from tests.crash.test_sample import NOTHING, crash
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])

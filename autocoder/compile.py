@@ -44,6 +44,13 @@ class _Draft:
         decided = kind is not None and issubclass(kind, Merger) and kind.inputs is not Merger.inputs
         return None if self.contract is None or (self.is_hole and decided) else self.ins
 
+    @property
+    def gives(self) -> Mapping[str, Out[Any]] | None:
+        """The outputs, None where nobody knows them: a splitter's configuration decides them, and is wrong."""
+        kind = self.declared.type
+        decided = kind is not None and issubclass(kind, Splitter) and kind.outputs is not Splitter.outputs
+        return None if self.contract is None or (self.is_hole and decided) else self.outs
+
 
 def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> Graph | None:
     """The graph of a declaration, or None when there are problems (those given and those found, all in `problems`)."""
@@ -190,13 +197,14 @@ def _edge(draft: _Draft, connection: Connection, drafts: Mapping[str, _Draft], p
     output = connection.output or _only_output(name, producer, connection, problems)
     if output is None:
         return None
-    if not producer.is_hole and output not in producer.outs:
+    gives = producer.gives
+    if gives is not None and output not in gives:
         problems.append(
             Problem(
                 place,
                 f"{connection.source!r} has no output of this name",
                 repr(output),
-                did_you_mean(output, producer.outs) if producer.outs else "it is a sink: nothing comes out of it",
+                did_you_mean(output, gives) if gives else "it is a sink: nothing comes out of it",
             )
         )
         return None
@@ -204,12 +212,13 @@ def _edge(draft: _Draft, connection: Connection, drafts: Mapping[str, _Draft], p
 
 
 def _only_output(name: str, producer: _Draft, connection: Connection, problems: list[Problem]) -> str | None:
-    if producer.is_hole or len(producer.outs) == 1:
-        return next(iter(producer.outs), OUT)
-    if not producer.outs:
+    gives = producer.gives
+    if gives is None or len(gives) == 1:
+        return next(iter(gives or ()), OUT)
+    if not gives:
         what, cure = f"{name!r} takes from a sink, and nothing comes out of one", "take from what feeds it"
     else:
-        choices = ", ".join(f"{connection.source}.{port}" for port in producer.outs)
+        choices = ", ".join(f"{connection.source}.{port}" for port in gives)
         what, cure = f"{connection.source!r} has several outputs", f"name one: {choices}"
     problems.append(Problem(connection.place, what, repr(connection.source), cure))
     return None

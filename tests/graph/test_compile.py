@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import TypeVar
 
-from autocoder import ChannelOptions, ConfigurationError, In, Merger, Pipeline, Sink, Transformer
+from autocoder import (
+    ChannelOptions,
+    Component,
+    ConfigurationError,
+    Emission,
+    In,
+    Merger,
+    Out,
+    Pipeline,
+    Sink,
+    Splitter,
+    Transformer,
+)
 from autocoder.compile import compile_graph
 from autocoder.declaration import ComponentDeclaration, Connection, PipelineDeclaration
 from autocoder.errors import Place, Problem
@@ -137,6 +149,50 @@ def test_the_ports_of_a_merger_that_could_not_be_set_up_are_not_judged() -> None
 
     assert merged(Named) == []
     assert "'merged' has no input of this name" in merged(Both)  # which its class decides, however it is set up
+
+
+class Sorted(Splitter[int]):
+    """Its configuration decides its outputs."""
+
+    names: list[str]
+
+    def outputs(self) -> Mapping[str, Out[Any]]:
+        return {name: Out(int, name=name) for name in self.names}
+
+    def process(self, number: int, /) -> Emission:
+        return self.outputs()[self.names[number % len(self.names)]](number)
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "told"),
+    [
+        (Numbers, "oud", ["'first' has no output of this name"]),
+        (Parity, "eeven", ["'first' has no output of this name"]),
+        (Parity, None, ["'first' has several outputs"]),
+        (Collect, None, ["'sink' takes from a sink, and nothing comes out of one"]),
+        (Sorted, "whatever", []),
+        (Sorted, None, []),
+    ],
+)
+def test_an_unknown_output_is_told_although_its_component_could_not_be_set_up(
+    kind: type[Component], output: str | None, told: list[str]
+) -> None:
+    place = Place("p.yaml", 1, 1)
+    declared = (
+        ComponentDeclaration("numbers", "numbers", Numbers, Numbers(upto=1)),
+        ComponentDeclaration(
+            "first",
+            "first",
+            kind,
+            None,
+            () if kind.kind == "source" else (Connection("in", "numbers", place=place),),
+        ),
+        ComponentDeclaration("sink", "sink", Collect, Collect(), (Connection("in", "first", output, place=place),)),
+        ComponentDeclaration("rest", "rest", Collect, Collect(), (Connection("in", "numbers", place=place),)),
+    )
+    problems = [Problem(place, "first: could not be set up")]
+    assert compile_graph(PipelineDeclaration("p", declared), problems) is None
+    assert [each.what for each in problems[1:]] == told
 
 
 def test_a_splitter_s_output_must_be_named() -> None:

@@ -13,7 +13,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 MASK: Final = "***"
 PREVIEW_CHARACTERS: Final = 200
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|authorization|credential|cookie",
+    r"pass$|password|passwd|passphrase|[_-]pwd$|secret|token|(api|access|private|signing|encryption|auth)[_-]?key|"
+    r"authorization|credential|cookie",
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE)

@@ -75,7 +75,7 @@ def settings_and_problems(
     if settings is None:
         settings = Settings()
     state.secrets |= settings.secrets
-    configure_logging(settings.logging.level, settings.logging.format, settings.secrets)
+    configure_logging(settings.logging.level, settings.logging.format, state.secrets)
     return Session(settings, Registry.installed(), tuple(allowed)), problems
 
 

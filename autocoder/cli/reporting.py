@@ -28,7 +28,7 @@ class State:
     json: bool = False
     log_level: str | None = None
     secrets: set[str] = field(default_factory=set)
-    """Secret values of the settings and pipelines of this command: what a traceback quotes is masked by them."""
+    """Secret values of the settings and pipelines of this command: they are masked in what is logged and in tracebacks."""
 
 
 def say(text: str = "") -> None:

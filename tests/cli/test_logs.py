@@ -22,7 +22,7 @@ def test_text_names_the_level_and_loggers_that_are_not_ours(capsys: pytest.Captu
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_secrets_are_masked_in_messages_and_in_tracebacks(capsys: pytest.CaptureFixture[str], form: str) -> None:
-    configure_logging("info", form, ["s3cr3t-word"])
+    configure_logging("info", form, {"s3cr3t-word"})
     try:
         raise ValueError("s3cr3t-word in an error")
     except ValueError:
@@ -50,3 +50,11 @@ def test_the_last_configuration_holds(capsys: pytest.CaptureFixture[str]) -> Non
     logging.getLogger("autocoder").warning("hidden")
     logging.getLogger("autocoder").error("shown")
     assert capsys.readouterr().err == "error: shown\n"
+
+
+def test_secrets_that_become_known_later_are_masked_from_then_on(capsys: pytest.CaptureFixture[str]) -> None:
+    secrets: set[str] = set()
+    configure_logging("info", "text", secrets)
+    secrets.add("s3cr3t-word")
+    logging.getLogger("somebody.else").warning("using %s", "s3cr3t-word")
+    assert capsys.readouterr().err == "warning: somebody.else: using ***\n"

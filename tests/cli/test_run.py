@@ -74,6 +74,44 @@ def test_a_dead_letter_is_a_warning(cli: Run) -> None:
     assert "dead letter after" not in cli("--log-level", "error", "run", "demo.yaml", "--in-memory").err
 
 
+def test_what_a_component_logs_has_no_secret_of_the_pipeline(
+    cli: Run, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALK_API_KEY", "from-outside")
+    write(
+        "talks.py",
+        """
+        import logging
+        from pydantic import SecretStr
+        from autocoder import Sink
+
+        class Talk(Sink[int]):
+            '''Say what is best kept quiet.'''
+
+            token: SecretStr
+            key: str
+
+            async def open(self) -> None:
+                logging.getLogger("talk").warning("with %s and %s", self.token.get_secret_value(), self.key)
+
+            def write(self, batch, /):
+                pass
+        """,
+    )
+    write(
+        "talks.yaml",
+        """
+        pipeline: talks
+        components:
+          numbers: {use: parts:Numbers}
+          talk: {use: talks:Talk, from: numbers, with: {token: written-down, key: "${TALK_API_KEY}"}}
+        """,
+    )
+    answer = cli("run", "talks.yaml")
+    assert answer.code == 0
+    assert "warning: talk: with *** and ***\n" in answer.err
+
+
 def test_json_is_one_object(cli: Run, write: Write) -> None:
     write(
         "silent.yaml",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autocoder.masking import Redactor
+from autocoder.masking import Redactor, is_secret_name
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,16 @@ def test_of_the_url_of_a_database_the_passwords_are_masked_and_of_all_else_the_w
     secret: str, text: str, shown: str
 ) -> None:
     assert Redactor([secret])(text) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PGPASSWORD", "DB_PASSWORD_2", "smtp_pwd", "signing-key", "SERVICE_AUTH_KEY", "GITHUB_TOKEN", "Authorization"],
+)
+def test_names_that_usually_hold_a_secret(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "compass_x", "key", "partition_key", "author"])
+def test_names_that_usually_hold_none(name: str) -> None:
+    assert not is_secret_name(name)

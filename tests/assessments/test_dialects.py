@@ -84,6 +84,13 @@ def test_a_list_of_servers_is_read_with_their_names() -> None:
     assert (found.name, found.node.pointer) == ("s", "/experimental/modelContextProtocolServers/0")
 
 
+def test_a_server_may_stand_under_its_transport() -> None:
+    entry = {"transport": {"type": "stdio", "command": "npx", "args": ["-y", "pkg"]}}
+    (found,) = views(".continue/config.json", {"experimental": {"modelContextProtocolServers": [entry]}})
+    assert [word.text for word in found.argv] == ["npx", "-y", "pkg"]
+    assert (found.name, found.node.pointer) == ("0", "/experimental/modelContextProtocolServers/0/transport")
+
+
 def test_a_command_array_and_a_command_with_args_are_one_shape() -> None:
     (array,) = views("opencode.json", {"mcp": {"s": {"command": ["npx", "-y", "x"], "environment": {"A": "1"}}}})
     (pair,) = views("mcp.json", {"mcpServers": {"s": {"command": "npx", "args": ["-y", "x"], "env": {"A": "1"}}}})

@@ -87,6 +87,12 @@ def test_strict_json_has_no_finding_on_its_text() -> None:
             "AC-210",
             "/mcpServers/a/url",
         ),
+        (".cursor/mcp.json", {"mcpServers": [NPX]}, "AC-204", "/mcpServers"),
+        ("mcp.json", {"mcpServers": {"a": {"url": "mcp.x.example/mcp"}}}, "AC-224", "/mcpServers/a/url"),
+        ("mcp.json", {"mcpServers": {"a": {"url": "htps://x.example/mcp"}}}, "AC-224", "/mcpServers/a/url"),
+        ("mcp.json", {"mcpServers": {"a": {"url": "https:/x.example"}}}, "AC-224", "/mcpServers/a/url"),
+        ("mcp.json", {"mcpServers": {"a": {"url": "https:///mcp"}}}, "AC-224", "/mcpServers/a/url"),
+        ("mcp.json", {"mcpServers": {"a": {"url": "https://x. example/mcp"}}}, "AC-224", "/mcpServers/a/url"),
     ],
 )
 def test_structure(path: str, config: object, rule: str, pointer: str) -> None:
@@ -108,6 +114,15 @@ def test_structure(path: str, config: object, rule: str, pointer: str) -> None:
         ),
         ("claude_desktop_config.json", {"globalShortcut": "x", "mcpServers": {"a": NPX}}),
         (".cursor/mcp.json", {"mcpServers": {"a": {**NPX, "disabled": False}}}),
+        (".cursor/mcp.json", {"mcpServers": {"a": NPX}, "servers": {}}),
+        (".continue/config.json", {"mcpServers": [{"name": "a", **NPX}]}),
+        (
+            ".continue/config.json",
+            {"experimental": {"modelContextProtocolServers": [{"transport": {"type": "stdio", **NPX}}]}},
+        ),
+        ("mcp.json", {"mcpServers": {"a": {"url": "https://ada:${TOKEN}@[::1]:8080/mcp?x=y"}}}),
+        ("mcp.json", {"mcpServers": {"a": {"url": "https://x.example"}, "b": {"url": "http://[::1]:8080"}}}),
+        ("mcp.json", {"mcpServers": {"a": {"url": "${MCP_URL}/mcp"}, "b": {"url": "{env:URL}"}}}),
     ],
 )
 def test_good_structure_has_no_finding(path: str, config: object) -> None:

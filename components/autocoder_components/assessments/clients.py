@@ -34,7 +34,8 @@ class Dialect:
 
     `containers` are the dotted paths of the maps of servers; `types` the transports it can be told (empty: it has no
     such key); `expands` the reference syntaxes it replaces (None: undocumented); `settings` says that the file holds
-    other settings too, so that foreign top-level keys and the absence of servers are nothing to report.
+    other settings too, so that foreign top-level keys and the absence of servers are nothing to report; `lists` that the
+    servers may stand in a list.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Dialect:
     unwrapped: bool = False
     roots: frozenset[str] = frozenset()
     remote: bool = True
+    lists: bool = False
 
 
 def _project(*paths: str) -> tuple[Location, ...]:
@@ -302,6 +304,7 @@ DIALECTS: tuple[Dialect, ...] = (
         types=frozenset({"stdio", "sse", "streamable-http", "websocket"}),
         expands=frozenset({SECRETS}),
         settings=True,
+        lists=True,
     ),
     Dialect(
         "copilot-cli",
@@ -342,6 +345,7 @@ DIALECTS: tuple[Dialect, ...] = (
             ),
         ),
         unwrapped=True,
+        lists=True,
     ),
 )
 

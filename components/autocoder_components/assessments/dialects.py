@@ -154,7 +154,9 @@ def _entries(container: Container) -> Iterator[Member]:
         for index, item in enumerate(container.node.items):
             name = item.get("name")
             text = name.text if name and name.text else str(index)
-            yield Key(text, item.line, item.column, item.start, item.start), item
+            transport = item.get("transport")  # in Continue's older form the server itself
+            inner = transport if transport is not None and _looks_like_server(transport) else item
+            yield Key(text, item.line, item.column, item.start, item.start), inner
         return
     for key, node in container.node.members:
         if container.path or _looks_like_server(node):

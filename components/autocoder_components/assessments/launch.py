@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,6 +14,12 @@ from autocoder_components.assessments.packages import Reference
 
 SHELLS = frozenset({"bash", "sh", "zsh", "dash", "fish", "ksh", "ash"})
 POWERSHELLS = frozenset({"powershell", "pwsh"})
+SHELL_VALUED = re.compile(r"^(?:[-+][a-zA-Z]*[oO]|--(?:rcfile|init-file))$")
+POWERSHELL_COMMAND = re.compile(r"^[-/](?:c|command|(?P<encoded>e|ec|en(?:c\w*)?))$", re.IGNORECASE)
+POWERSHELL_VALUED = re.compile(
+    r"^[-/](?:ex\w*|ep|w|wi\w*|wd|wo\w*|v|ver\w*|psc\w*|if|inp\w*|of?|out\w*|config\w*|settings\w*|cus\w*)$",
+    re.IGNORECASE,
+)
 NPM_RUNNERS = frozenset({"npx", "bunx", "pnpx"})
 INTERPRETERS = frozenset(
     {"python", "python3", "py", "node", "bun", "deno", "ruby", "perl", "php", "java", "tsx", "ts-node", "nix-shell"}
@@ -91,12 +98,13 @@ class ContainerRun:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Text given to a shell to be run; `flag` is the word with `-c`."""
+    """Text given to a shell to be run; `flag` is the word with `-c`. What was `encoded` stands here as it will run."""
 
     shell: Word
     flag: Word
     text: Word
     login: bool
+    encoded: bool = False
 
 
 @dataclass(slots=True)
@@ -227,24 +235,55 @@ def _after_windows_shell(rest: list[Word]) -> list[Word]:
 
 
 def _shell(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
-    """`bash -lc 'script'`, `pwsh -Command ...`, or a shell that runs a file."""
+    """`bash -lc 'script'`, `bash -o pipefail -c 'script'`, or a shell that runs a file."""
+    if head.program in POWERSHELLS:
+        _powershell(head, rest, launch, depth)
+        return
     login = False
-    for index, word in enumerate(rest):
-        text = word.text
-        is_script = text.lower() in {"-command", "-c"} if head.program in POWERSHELLS else re.match(r"^-[a-z]*c$", text)
-        if not login and (text == "--login" or re.match(r"^-[a-z]*l[a-z]*$", text)) and head.program in SHELLS:
+    at = 0
+    while at < len(rest):
+        text = rest[at].text
+        if not login and (text == "--login" or re.match(r"^-[a-z]*l[a-z]*$", text)):
             login = True
-            launch.logins.append(word)
-        if is_script and index + 1 < len(rest):
-            script = rest[index + 1]
-            launch.scripts.append(Script(head, word, script, login))
-            _command(split(script) if head.program in SHELLS else rest[index + 1 :], launch, depth + 1)
+            launch.logins.append(rest[at])
+        if re.match(r"^-[a-z]*c$", text) and at + 1 < len(rest):
+            launch.scripts.append(Script(head, rest[at], rest[at + 1], login))
+            _command(split(rest[at + 1]), launch, depth + 1)
             return
-        if not text.startswith("-"):
-            launch.server_words.extend(rest[index + 1 :])
+        if not text.startswith(("-", "+")):
+            launch.server_words.extend(rest[at + 1 :])
             return
+        at += 2 if SHELL_VALUED.match(text) else 1
     if depth == 0:
         launch.nothing_to_run = head
+
+
+def _powershell(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
+    """`pwsh -NoProfile -ExecutionPolicy Bypass -Command ...`, `-EncodedCommand ...`, or a file."""
+    at = 0
+    while at < len(rest):
+        text = rest[at].text
+        command = POWERSHELL_COMMAND.match(text)
+        if command is not None and at + 1 < len(rest):
+            encoded = command["encoded"] is not None
+            script = _decoded(rest[at + 1]) if encoded else rest[at + 1]
+            launch.scripts.append(Script(head, rest[at], script, login=False, encoded=encoded))
+            _command([*split(script), *rest[at + 2 :]], launch, depth + 1)
+            return
+        if not text.startswith("-"):
+            launch.server_words.extend(rest[at + 1 :])
+            return
+        at += 2 if POWERSHELL_VALUED.match(text) else 1
+    if depth == 0:
+        launch.nothing_to_run = head
+
+
+def _decoded(word: Word) -> Word:
+    """The script of an encoded command, UTF-16 in base64; as it is written where it is something else."""
+    try:
+        return Word(base64.b64decode(word.text, validate=True).decode("utf-16-le"), word.node, whole=False)
+    except ValueError:
+        return word
 
 
 def _npm(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:

@@ -115,6 +115,7 @@ HARMLESS = re.compile(
     rf"^(?:status|info|{READ_VERBS})(?:_|$)|^[a-z0-9]+(?:_[a-z0-9]+){{0,3}}_(?:{READ_VERBS})_"
     r"|_(?:status|info|list|history|logs?|results?)$"
 )
+APPROVES_ALL = frozenset({"chat.tools.autoApprove", "chat.tools.global.autoApprove"})
 PRIVILEGED_NAMES = re.compile(
     r"(?i)^(?:.*[-_./])?(?:root|admin|administrator|superuser|super[-_]?admin|org[-_]?admin|full[-_]?access|poweruser"
     r"|cluster[-_]?admin|sysadmin|sa|domain[-_]?admin)(?:[-_./].*)?$"
@@ -166,6 +167,15 @@ def approvals(context: ServerContext) -> Iterator[Finding]:
     for extra in approved:
         if extra is not None and extra.kind is Kind.ARRAY and extra.items:
             yield from _approved(context, extra)
+
+
+def approvals_of_all(context: FileContext) -> Iterator[Finding]:
+    """A switch of the client that approves every tool of every server."""
+    root = context.document.root
+    for key, node in root.members if root is not None and context.dialect.id == "vscode-settings" else ():
+        if key.text in APPROVES_ALL and node.scalar is True:
+            message = f"{quote(key.text)} approves every tool of every server"
+            yield found(context, AUTO_APPROVE_DANGEROUS, node, message)
 
 
 def _approved(context: ServerContext, node: Node) -> Iterator[Finding]:
@@ -242,6 +252,6 @@ def _joins_emoji(match: re.Match[str]) -> bool:
 
 THEME = Theme(
     (AUTO_APPROVE, AUTO_APPROVE_DANGEROUS, PRIVILEGED_PROFILE, READ_ONLY_OFF, HIDDEN_TEXT, INSTRUCTIONS),
-    file_rules=(hidden_text,),
+    file_rules=(approvals_of_all, hidden_text),
     server_rules=(approvals, identities, read_only),
 )

@@ -135,20 +135,16 @@ def shells(context: ServerContext) -> Iterator[Finding]:
     for script in context.launch.scripts:
         text = script.text.text
         hard = bool(METACHARACTER.search(text)) or len(text.split()) > 1
-        message = f"{quote(script.shell.text)} runs {quote(text)}"
-        yield found(
-            context,
-            SHELL_WRAPPER,
-            script.text.node,
-            message,
-            severity=None if hard else Severity.LOW,
-            distinct="script",
-        )
+        severity = Severity.HIGH if script.encoded else None if hard else Severity.LOW
+        message = f"{quote(script.shell.text)} runs {'what nobody can read: ' if script.encoded else ''}{quote(text)}"
+        yield found(context, SHELL_WRAPPER, script.text.node, message, severity=severity, distinct="script")
     for word in context.launch.logins:
         yield found(context, LOGIN_SHELL, word.node, f"{quote(word.text)} makes it a login shell")
+    texts = [(node, node.text or "") for node in context.server.argv]
+    texts += [(script.text.node, script.text.text) for script in context.launch.scripts if script.encoded]
     seen: set[int] = set()
-    for node in context.server.argv:
-        if node.text and DOWNLOAD.search(node.text) and node.start not in seen:
+    for node, text in texts:
+        if DOWNLOAD.search(text) and node.start not in seen:
             seen.add(node.start)
             yield found(context, DOWNLOAD_AND_RUN, node, "What is downloaded is run at once")
 

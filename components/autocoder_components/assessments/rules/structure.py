@@ -11,6 +11,7 @@ from autocoder_components.assessments.dialects import Member
 from autocoder_components.assessments.document import Key, Kind, Node
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.rules.base import FileContext, ServerContext, Theme, found, quote, start_of
+from autocoder_components.assessments.secrets import is_placeholder
 
 NO_SERVERS = RuleInfo(
     "AC-201",
@@ -105,6 +106,15 @@ UNSUPPORTED = RuleInfo(
     "The client starts local programs only from this file; remote servers are added in its settings.",
     "Add the server in the client's settings, or start a local bridge such as mcp-remote",
 )
+BAD_ADDRESS = RuleInfo(
+    "AC-224",
+    "BadAddress",
+    "An address that cannot be read",
+    Severity.MEDIUM,
+    None,
+    "An address begins with http:// or https:// and the name of a host. Anything else no client can connect to.",
+    "Write the address in full, as in https://host/mcp",
+)
 
 ANNOTATIONS = frozenset({"name", "description", "version", "comment", "_comment", "//", "$schema", "notes", "title"})
 REMOTE_KEYS = frozenset({"url", "serverUrl", "httpUrl", "headers", "type", "transport"})
@@ -112,6 +122,7 @@ TOP_LEVEL_NOISE = frozenset({"inputs", "$schema"})
 STRING_KEYS = frozenset({"url", "serverUrl", "httpUrl", "cwd", "type", "envFile", "transport"})
 OBJECT_KEYS = frozenset({"env", "environment", "headers"})
 BOOLEAN_KEYS = frozenset({"disabled", "enabled"})
+SCHEMES = frozenset({"http", "https", "ws", "wss"})
 
 
 def no_servers(context: FileContext) -> Iterator[Finding]:
@@ -133,6 +144,8 @@ def wrong_dialect(context: FileContext) -> Iterator[Finding]:
     known = any(container.path in dialect.containers for container in context.containers)
     for container in context.containers:
         if container.path in dialect.containers or (not container.path and dialect.unwrapped):
+            continue
+        if known and not container.node.items and not container.node.members:
             continue
         key = f"under '{container.path}'" if container.path else "at the top level"
         message = f"The servers stand {key}; {dialect.title} reads '{dialect.containers[0]}' and sees none of these"
@@ -296,6 +309,30 @@ def transport_mismatch(context: ServerContext) -> Iterator[Finding]:
         yield found(context, TRANSPORT_MISMATCH, where, f"The type is {quote(kind)}, but a command is given")
 
 
+def unreadable_address(context: ServerContext) -> Iterator[Finding]:
+    """An address without a scheme or a host. What a reference or a person is still to fill in is not judged."""
+    url = context.server.url
+    text = (url.text or "").strip() if url is not None else ""
+    if url is None or not text or re.search(r"[${}<>%]", text) or is_placeholder(text):
+        return
+    scheme, colon, rest = text.partition("://")
+    if not colon:
+        yield found(context, BAD_ADDRESS, url, f"{quote(text)} has no http:// or https:// in front of a host")
+    elif scheme.lower() not in SCHEMES:
+        yield found(context, BAD_ADDRESS, url, f"{quote(scheme)} is no way to reach a server; https is")
+    elif not re.match(r"^(?:[^/?#@]*@)?[^/?#:@\s]", rest) or re.search(r"\s", rest):
+        yield found(context, BAD_ADDRESS, url, f"{quote(text)} names no host")
+
+
+def list_of_servers(context: FileContext) -> Iterator[Finding]:
+    """Servers in a list, where the client reads an object and takes its keys for their names."""
+    for container in context.containers:
+        listed = container.node.kind is Kind.ARRAY
+        if listed and container.path in context.dialect.containers and not context.dialect.lists:
+            key = container.path.rpartition(".")[2]
+            yield found(context, WRONG_TYPE, container.node, f"'{key}' must be object, not an array")
+
+
 def duplicate_servers(context: FileContext) -> Iterator[Finding]:
     """Names that clients confuse, and one program configured twice in exactly the same way."""
     names: dict[tuple[int, str], str] = {}
@@ -317,8 +354,8 @@ def duplicate_servers(context: FileContext) -> Iterator[Finding]:
 THEME = Theme(
     (
         *(NO_SERVERS, WRONG_DIALECT, UNKNOWN_KEY, WRONG_TYPE, TYPE_VALUE, BOTH, NEITHER, TRANSPORT_MISMATCH),
-        *(DUPLICATE_SERVER, UNSUPPORTED),
+        *(DUPLICATE_SERVER, UNSUPPORTED, BAD_ADDRESS),
     ),
-    file_rules=(no_servers, wrong_dialect, unknown_top_level, duplicate_servers),
-    server_rules=(unknown_server_keys, wrong_types, type_value, command_or_url, transport_mismatch),
+    file_rules=(no_servers, wrong_dialect, unknown_top_level, list_of_servers, duplicate_servers),
+    server_rules=(unknown_server_keys, wrong_types, type_value, command_or_url, unreadable_address, transport_mismatch),
 )

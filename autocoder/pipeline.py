@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Generic, Self, overload
 
 import anyio
-from anyio.abc import TaskStatus
 from typing_extensions import TypeVar
 
 from autocoder.compatibility import admission
@@ -30,7 +28,6 @@ from autocoder.declaration import (
 )
 from autocoder.errors import (
     ConfigurationError,
-    ForcedStop,
     Place,
     Problem,
     UsageError,
@@ -46,6 +43,7 @@ from autocoder.runtime.failures import DeadLetter
 from autocoder.runtime.heap import at_rest
 from autocoder.runtime.keeping import Kept, Unkept
 from autocoder.runtime.run import Keeper, Run
+from autocoder.runtime.stopping import stoppable
 from autocoder.store.ownership import owning
 from autocoder.store.schema import prepare
 from autocoder.store.store import Store
@@ -276,7 +274,7 @@ class Pipeline:
         `keep=False` the database only takes the rows of sinks, and without one nothing is kept at all.
 
         With `signals` (main thread only) the first SIGTERM or SIGINT drains the pipeline and the second stops it by force,
-        raising ForcedStop.
+        raising ForcedStop; where a handler keeps the event loop busy, so that nothing can be raised, it ends the process.
         """
         if self._run is not None:
             raise UsageError(f"pipeline {self.name!r} is running already; build another one to run it twice at once")
@@ -302,7 +300,7 @@ class Pipeline:
                 finally:
                     self._run = None
 
-        return await (_with_signals(self, run, begun) if signals else run())
+        return await (stoppable(self.name, run, begun, self.drain) if signals else run())
 
     def drain(self) -> None:
         """Stop reading; what was read is finished and committed, then `run_async` returns. From the same event loop."""
@@ -366,43 +364,3 @@ async def _keeping(
     admit = admission(graph, forget=store.forget if restart else None)
     async with owning(database, graph.name, names, wait=wait, admit=admit) as ownership:
         yield Kept(graph, store, ownership, redactor)
-
-
-async def _with_signals(pipeline: Pipeline, run: Callable[[], Awaitable[RunSummary]], begun: anyio.Event) -> RunSummary:
-    """Drain on the first SIGTERM or SIGINT, stop by force on the second.
-
-    Until it has begun (it opens its database, or waits for another instance) there is nothing to drain: the first ends it.
-    """
-    stopped: list[signal.Signals] = []
-
-    async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-            task_status.started()
-            async for number in received:
-                stopped.append(number)
-                if len(stopped) > 1 or not begun.is_set():
-                    scope.cancel()
-                    return
-                pipeline.drain()
-
-    summary: RunSummary | None = None
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        with anyio.CancelScope() as scope:
-            await tasks.start(listen, scope)
-            try:
-                summary = await run()
-            except Exception as error:  # raised below: out of the group it would come wrapped in another
-                failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    if summary is None and len(stopped) == 1:
-        return RunSummary(pipeline.name, {}, 0.0, drained=True)
-    if summary is None:
-        forced = ForcedStop(
-            f"stopped by force by a second {stopped[-1].name}; what was not committed will be done again"
-        )
-        forced.exit_code = 128 + stopped[-1]
-        raise forced
-    return summary

@@ -6,10 +6,12 @@ import importlib
 import importlib.util
 import multiprocessing
 import multiprocessing.util
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
 from typing import Any
 
 import anyio
@@ -167,8 +169,14 @@ class Processes:
             return error
 
     async def close(self) -> None:
-        """End the worker processes; each closes its component first."""
-        await anyio.to_thread.run_sync(lambda: self._pool.shutdown(cancel_futures=True), abandon_on_cancel=True)
+        """End the worker processes; each closes its component first. When cancelled, those that still work are killed."""
+        # Killing them has a public name only from Python 3.14 on; shutting down forgets which they are.
+        processes = list((self._pool._processes or {}).values())
+        try:
+            await anyio.to_thread.run_sync(lambda: self._pool.shutdown(cancel_futures=True), abandon_on_cancel=True)
+        finally:
+            for process in processes:
+                process.kill()
 
 
 _here: dict[str, Any] = {}
@@ -176,6 +184,7 @@ _here: dict[str, Any] = {}
 
 def _open_worker(path: list[str], module: str, file: str | None, name: str, state: dict[str, Any]) -> None:
     """In the worker process: import the class, rebuild the component, open it, and see to it that it is closed."""
+    Thread(target=_end_with_parent, daemon=True).start()
     sys.path[:] = path
     try:
         found = importlib.import_module(module)
@@ -204,6 +213,14 @@ def _open_worker(path: list[str], module: str, file: str | None, name: str, stat
         portal.__exit__(None, None, None)
 
     multiprocessing.util.Finalize(None, close, exitpriority=100)
+
+
+def _end_with_parent() -> None:
+    """Nobody waits for what a worker does when its parent was killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(port: str, payloads: list[Any]) -> list[Any]:

@@ -41,6 +41,7 @@ from autocoder.summary import ComponentSummary, RunSummary
 
 logger: Final = logging.getLogger("autocoder.pipeline")
 CLOSE_SECONDS: Final = 10.0
+FORCED_SECONDS: Final = 1.0  # for processes whose work nobody waits for any more
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class Run:
             await self._finish()
         except BaseException as error:
             failure = _root(error)
-        closing = await self._close()
+        closing = await self._close(forced=isinstance(failure, anyio.get_cancelled_exc_class()))
         if failure is not None:
             for each in closing:
                 failure.add_note(str(each))
@@ -302,12 +303,12 @@ class Run:
                 except Exception as error:
                     raise self._hook_failed(unit.node, "finish", error) from error
 
-    async def _close(self) -> list[PipelineError]:
+    async def _close(self, *, forced: bool) -> list[PipelineError]:
         """Close whatever was opened, the last first, each within its time; failures are returned, not raised."""
         errors: list[PipelineError] = []
         with anyio.CancelScope(shield=True):
             for processes in self._parts.processes:
-                with anyio.move_on_after(CLOSE_SECONDS):
+                with anyio.move_on_after(FORCED_SECONDS if forced else CLOSE_SECONDS):
                     await processes.close()
             for unit in reversed(self._opened):
                 try:

@@ -30,6 +30,9 @@ time.sleep(float(os.environ.get("LOADS", "0")))
 
 class Pass(Transformer[int, int]):
     def process(self, number: int, /) -> int:
+        if busy := float(os.environ.get("BUSY", "0")):
+            Path("busy").touch()
+            time.sleep(busy)
         return number
 """
 PIPELINE = """
@@ -41,7 +44,7 @@ components:
 """
 
 
-def start(folder: Path, *words: str, loads: float = 0) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, loads: float = 0, busy: float = 0) -> subprocess.Popen[str]:
     """A command on its way: its pipeline is being loaded."""
     (folder / "pyproject.toml").touch()
     (folder / "stopparts.py").write_text(PARTS)
@@ -53,7 +56,7 @@ def start(folder: Path, *words: str, loads: float = 0) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "LOADS": str(loads)},
+        env={**os.environ, "LOADS": str(loads), "BUSY": str(busy)},
     )
     while not (folder / "loading").exists():
         assert process.poll() is None, process.communicate()
@@ -92,3 +95,17 @@ def test_while_it_waits_for_another_instance(tmp_path: Path, seconds: float) -> 
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, ""), err
     assert "stopped as asked" in err
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_ends_what_keeps_the_event_loop_busy(tmp_path: Path, second: signal.Signals) -> None:
+    process = start(tmp_path, "run", "stopped.yaml", "--in-memory", busy=600)
+    while not (tmp_path / "busy").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)  # two of a kind at once are one
+    process.send_signal(second)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + second, err
+    assert f"stopped by force by a second {second.name}; a component kept the event loop busy" in err

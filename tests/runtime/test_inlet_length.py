@@ -45,14 +45,24 @@ async def test_no_more_rows_are_fetched_at_once_than_the_channel_has_capacity_fo
     assert (limits[-1], max(limits)) == (capacity, capacity)
 
 
-async def fetched(url: str, texts: list[str], channel: ChannelOptions, component: str) -> list[int]:
+@pytest.mark.parametrize("component", ["texts", "sink"])
+async def test_no_more_rows_are_fetched_at_once_than_an_epoch_is_to_hold(tmp_path: Path, component: str) -> None:
+    texts = [str(number) for number in range(150)]
+    channel = ChannelOptions(durable=True)
+    limits = await fetched(f"sqlite:///{tmp_path}/x.db", texts, channel, component, messages=40)
+    assert (limits[-1], max(limits)) == (40, 40)
+
+
+async def fetched(
+    url: str, texts: list[str], channel: ChannelOptions, component: str, *, messages: int = 10_000
+) -> list[int]:
     """The limits of all fetches for an input of a component in a run that gives all texts in their order."""
     async with open_database(url) as database:
         await prepare(database)
         async with database.transaction() as connection:
             await insert_messages(connection, "long", "texts", "in", [json.dumps(each) for each in texts])
     sink = Collect()
-    pipeline: Any = Pipeline("long")
+    pipeline: Any = Pipeline("long", messages=messages)
     inbox = pipeline.add("texts", Inbox(payload=str, until_empty=True))
     pipeline.add("sink", sink, after=inbox, channel=channel)
     with asked() as statements:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -61,6 +61,10 @@ class Codec:
         self._from_json = adapter.validator.validate_json
         self._most_bytes = most_bytes
 
+    @cached_property
+    def _all(self) -> TypeAdapter[Any]:
+        return adapter_of(list[self._hint])
+
     def encode(self, payload: Any) -> str:
         """JSON text; raises PayloadError where the payload has no such form or is over the limit."""
         try:
@@ -82,7 +86,7 @@ class Codec:
         try:
             encoded = [to_json(payload, warnings=False).decode() for payload in payloads]
             if sum(map(len, encoded)) * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
-                adapter_of(list[self._hint]).serializer.to_json(payloads, warnings="error")
+                self._all.serializer.to_json(payloads, warnings="error")
                 return encoded
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             pass

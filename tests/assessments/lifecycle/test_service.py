@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from autocoder_components.assessments import JoinOutcomes
 from autocoder_components.assessments.lifecycle import epochs
-from autocoder_components.assessments.lifecycle.components import FRESH_SECONDS, Claim, Ticket
+from autocoder_components.assessments.lifecycle.components import Claim, Ticket
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
@@ -229,19 +230,31 @@ async def test_what_has_waited_longer_passes_what_is_more_urgent_and_an_urgent_n
     with in_use(database):
         claim = Claim()
         await claim.open()
-        taken = [await claim.process(Ticket("any")) for _ in range(3)]
-        assert [each and each.assessment_id for each in taken] == ["old", "urgent", "usual"]
+        tickets = [Ticket("any")] * 3
+        assert [each.assessment_id for each in await claim.process_batch(tickets)] == ["old", "urgent", "usual"]
         await AssessmentStore(database).create({"id": "newcomer", "priority": 1})
-        await anyio.sleep(2 * FRESH_SECONDS)
-        last = [await claim.process(Ticket("any")) for _ in range(3)]
-        assert [each and each.assessment_id for each in last] == ["newcomer", "low", None]
+        assert [each.assessment_id for each in await claim.process_batch(tickets)] == ["newcomer", "low"]
+        assert await claim.process_batch(tickets) == []
         # What comes back for its next attempt is taken again, although nothing of the first was committed.
         store = AssessmentStore(database)
         await store.start_processing("low")
         await store.fail("low", "no")
         await store.retry("low")
-        again = await claim.process(Ticket("any"))
-        assert again is not None and (again.assessment_id, again.attempt) == ("low", 1)
+        (again,) = await claim.process_batch(tickets)
+        assert (again.assessment_id, again.attempt) == ("low", 1)
+
+
+async def test_no_more_are_claimed_than_there_is_room_for(machine: Path, url: str) -> None:
+    write(machine / ".mcp.json", servers(a=SOUND))
+    async with open_store(url) as store:
+        await store.batch_create([{"paths": ["."]}] * 200)
+        await serve(url)
+        trail = await store.audit(limit=1000)
+        steps = {"start": 1, "complete": -1}
+        at_once = list(accumulate(steps.get(each.change_action, 0) for each in trail))
+    assert at_once[-1] == 0
+    # What may wait, what is read before a commit (two epochs and a piece), and what a barrier goes past in flight.
+    assert 0 < max(at_once) <= 32 + 3 * 16 + 32
 
 
 async def test_a_worker_learns_that_nobody_waits(database: Database) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,9 +31,7 @@ _states: Final = assessment_states.c
 _PENDING: Final = _states.state == sa.literal_column("'pending'")  # the words of the partial index
 WORKER: Final = "pipeline:assessments"
 REMEMBERED: Final = 64
-AT_A_TIME: Final = 16
-FRESH_SECONDS: Final = 0.05
-"""How old the order of those who wait may be."""
+"""So many are taken before it is asked which of them are committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +98,9 @@ class RetryDue(Source[Ticket], replayable=False):
 
 
 class Claim(Transformer[Ticket, Request]):
-    """Take for each ticket the assessment that comes first by priority and by how long it has waited.
+    """Take for tickets as many assessments, those that come first by priority and by how long they have waited.
 
-    That it is being worked on is written by RecordClaims, in the transaction that passes the request on. A ticket for
+    That they are being worked on is written by RecordClaims, in the transaction that passes the requests on. A ticket for
     which nothing waits any more (the assessment was cancelled) is dropped.
 
     ```yaml
@@ -117,35 +113,39 @@ class Claim(Transformer[Ticket, Request]):
         # What was taken and is pending until its epoch has committed: by id, in which attempt.
         self._taken: dict[str, int] = {}
         self._most = REMEMBERED
-        self._ahead: deque[Any] = deque()
-        self._read_at = -math.inf
 
-    async def process(self, _ticket: Ticket, /) -> Request | None:
+    async def process_batch(self, tickets: Sequence[Ticket], /) -> Sequence[Request]:
         database = pipeline_database()
         if len(self._taken) >= self._most:
             await patiently(database, "claim assessments", self._forget_committed)
             self._most = max(REMEMBERED, 2 * len(self._taken))
-        if not self._ahead or anyio.current_time() > self._read_at + FRESH_SECONDS:
-            await patiently(database, "claim assessments", self._read)
-        if not self._ahead:
-            return None
-        row = self._ahead.popleft()
-        self._taken[row.assessment_id] = row.retry_count
+        rows = await patiently(database, "claim assessments", partial(self._first, len(tickets)))
+        requests: list[Request] = []
+        for row in rows:
+            try:
+                requests.append(_request(row))
+            except ValidationError as error:
+                await patiently(database, "refuse an assessment", partial(_refuse, row.assessment_id, error))
+        self._taken |= {row.assessment_id: row.retry_count for row in rows}
         reached("claim.taken")
-        try:
-            return _request(row)
-        except ValidationError as error:
-            await patiently(database, "refuse an assessment", partial(_refuse, row.assessment_id, error))
-            return None
+        return requests
 
-    async def _read(self) -> None:
-        """The first of those who wait."""
-        attempt = sa.tuple_(_states.assessment_id, _states.retry_count)
-        first = sa.select(assessment_states).where(_PENDING, attempt.not_in(list(self._taken.items())))
-        moment = anyio.current_time()
+    async def _first(self, number: int) -> Sequence[Any]:
+        """So many of those who wait, the first of them.
+
+        What is taken is left out here: a condition for each of them would be another statement each time, which PostgreSQL
+        has to plan anew, longer the more there are.
+        """
+        columns = (_states.id, _states.assessment_id, _states.retry_count)
+        order = (_states.claim_rank, _states.id)
+        first = sa.select(*columns).where(_PENDING).order_by(*order).limit(len(self._taken) + number)
         async with pipeline_database().reading() as connection:
-            found = await connection.execute(first.order_by(_states.claim_rank, _states.id).limit(AT_A_TIME))
-        self._ahead, self._read_at = deque(found), moment
+            waiting = (await connection.execute(first)).all()
+            free = [each.id for each in waiting if self._taken.get(each.assessment_id) != each.retry_count][:number]
+            if not free:
+                return []
+            chosen = sa.select(assessment_states).where(_PENDING, _states.id.in_(free)).order_by(*order)
+            return (await connection.execute(chosen)).all()
 
     async def _forget_committed(self) -> None:
         ids = list(self._taken)
@@ -174,7 +174,7 @@ class StillWanted(Transformer[Request, Request]):
     """Drop requests that were cancelled or ran out of time while they waited behind others.
 
     ```yaml
-    wanted: {use: assessments.StillWanted, from: {port: claim, durable: true, limit: 100}}
+    wanted: {use: assessments.StillWanted, from: {port: claim, durable: true, limit: 32}}
     ```
     """
 

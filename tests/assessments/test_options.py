@@ -24,7 +24,11 @@ url = both_databases
 ROOT = Path(__file__).parents[2]
 SECRET = {"command": "x", "env": {"API_KEY": "sk-live-8f3kQ0zP2mXv7LwTqN4c"}}
 SERVICE = SHIPPED.with_name("assessments.yaml")
-ENDS: dict[str, Any] = {"inbox": {"with": {"until_empty": True}}, "due": {"with": {"once": True}}}
+ENDS: dict[str, Any] = {
+    "inbox": {"with": {"until_empty": True}},
+    "due": {"with": {"once": True}},
+    "overdue": {"with": {"once": True}},
+}
 NOW = "2026-11-21T12:00:00Z"
 WAIVERS = """\
 waivers:

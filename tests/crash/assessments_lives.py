@@ -29,7 +29,11 @@ TOGETHER: Final = 10
 CONFIGURATION: Final = '{"mcpServers": {"files": {"command": "npx", "args": ["files@1.2.3"]}}}'
 POLICY: Final = Policy(timeout=1.0, grace=0.0, backoff=0.01, backoff_cap=0.05, max_retries=100)
 HOPELESS: Final = "no attempt will succeed"
-ENDS: Final[dict[str, Any]] = {"inbox": {"with": {"until_empty": True}}, "due": {"with": {"once": True}}}
+ENDS: Final[dict[str, Any]] = {
+    "inbox": {"with": {"until_empty": True}},
+    "due": {"with": {"once": True}},
+    "overdue": {"with": {"once": True}},
+}
 
 
 @dataclass(frozen=True)

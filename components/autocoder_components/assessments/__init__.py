@@ -12,6 +12,7 @@ from autocoder_components.assessments.lifecycle.components import (
     RetryDue,
     StillWanted,
 )
+from autocoder_components.assessments.lifecycle.overdue import Overdue
 from autocoder_components.assessments.probes import ProbeServer
 from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.routing import RenderReport, RouteReports
@@ -25,6 +26,7 @@ __all__ = [
     "Inbox",
     "InspectTools",
     "JoinOutcomes",
+    "Overdue",
     "PlanChecks",
     "PrintReport",
     "ProbeServer",

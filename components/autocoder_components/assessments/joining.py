@@ -10,7 +10,16 @@ from pydantic import Field
 
 from autocoder import In, Keyed, Merger, Transformer
 from autocoder_components.assessments.baseline import new_since, read_baseline
-from autocoder_components.assessments.model import OF_SERVERS, Assessment, CheckKind, Joined, Outcome, Status, Target
+from autocoder_components.assessments.model import (
+    OF_SERVERS,
+    Assessment,
+    CheckKind,
+    Joined,
+    Outcome,
+    Status,
+    Target,
+    TimeOver,
+)
 from autocoder_components.assessments.reports.text import moment
 from autocoder_components.assessments.requests import FixedTime, clock
 from autocoder_components.assessments.rules import RULE_PACK
@@ -18,6 +27,7 @@ from autocoder_components.assessments.score import open_findings, score, waived_
 
 PACKET = 256
 LOST = "the check gave no outcome; the log says why"
+OVERDUE = "the time of the assessment was over before the check gave an outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ class Arrived:
 class JoinOutcomes(Merger[Joined]):
     """Wait for every planned outcome of an assessment, then give them together.
 
-    State is kept by assessment id. What has not come when the input ends is an error outcome, never a pass.
+    State is kept by assessment id and attempt. What has not come when the input ends, or when the time of the attempt is over
+    (which `assessments.Overdue` says, beside what was left out), is an error outcome, never a pass.
 
     ```yaml
     join:
@@ -59,11 +70,11 @@ class JoinOutcomes(Merger[Joined]):
     security = In(Outcome)
     status = In(Outcome)
     deep = In(Outcome)
-    skipped = In(Outcome)
+    skipped: In[Outcome | TimeOver] = In(Outcome | TimeOver)
     arrived = Keyed(Arrived, default=Arrived())
 
-    def key(self, outcome: Outcome, /) -> str:
-        request = outcome.request
+    def key(self, message: Outcome | TimeOver, /) -> str:
+        request = message if isinstance(message, TimeOver) else message.request
         # What an attempt left behind when its worker died is no part of the next one.
         return request.assessment_id if request.attempt is None else f"{request.assessment_id}#{request.attempt}"
 
@@ -79,8 +90,8 @@ class JoinOutcomes(Merger[Joined]):
     def on_deep(self, outcome: Outcome, /) -> Joined | None:
         return self._join(outcome)
 
-    def on_skipped(self, outcome: Outcome, /) -> Joined | None:
-        return self._join(outcome)
+    def on_skipped(self, message: Outcome | TimeOver, /) -> Joined | None:
+        return self._over(message) if isinstance(message, TimeOver) else self._join(message)
 
     def _join(self, outcome: Outcome) -> Joined | None:
         arrived = self.arrived.value.with_one(outcome)
@@ -90,19 +101,24 @@ class JoinOutcomes(Merger[Joined]):
         self.arrived.clear()
         return _joined(arrived.outcomes())
 
+    def _over(self, told: TimeOver) -> Joined | None:
+        outcomes = self.arrived.value.outcomes()
+        self.arrived.clear()
+        return _joined([*outcomes, *_lost(outcomes, OVERDUE)]) if outcomes and told.wanted else None
+
     def finish(self) -> Iterator[Joined]:
         for key in self.arrived.keys():  # noqa: SIM118  not a dict
             self.arrived.begin(key)
             outcomes = self.arrived.value.outcomes()
             self.arrived.clear()
-            yield _joined([*outcomes, *_lost(outcomes)])
+            yield _joined([*outcomes, *_lost(outcomes, LOST)])
 
 
-def _lost(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+def _lost(outcomes: Sequence[Outcome], why: str) -> Iterator[Outcome]:
     """An error for every planned outcome that never came, with its target where a sibling shows which one it had."""
     first = outcomes[0]
     missing = first.planned - len(outcomes)
-    absent = Outcome(first.request, None, CheckKind.SKIPPED, Status.ERROR, first.planned, reason=LOST)
+    absent = Outcome(first.request, None, CheckKind.SKIPPED, Status.ERROR, first.planned, reason=why)
     kinds: dict[Target, set[CheckKind]] = {}
     for each in outcomes:
         if each.target is not None:

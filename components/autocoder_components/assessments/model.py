@@ -213,6 +213,15 @@ class Outcome:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TimeOver:
+    """Says that no more outcomes of an attempt are waited for. Those that came are judged if `wanted`, and else forgotten."""
+
+    assessment_id: str
+    attempt: int
+    wanted: bool
+
+
 class ControlStatus(StrEnum):
     """What is known of a control or of a framework's requirement. Only what was judged whole can be satisfied."""
 

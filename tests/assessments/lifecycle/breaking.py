@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocoder_components.assessments.model import Request
+from autocoder_components.assessments.model import Check, Outcome, Request
 
 from autocoder import Transformer
 
@@ -14,3 +14,10 @@ class Breaks(Transformer[Request, Request]):
         if request.assessment_id.startswith("broken"):
             raise RuntimeError("this one breaks it")
         return request
+
+
+class Waits(Transformer[Check, Outcome]):
+    """A check that has no outcome yet, however often it is tried."""
+
+    def process(self, check: Check, /) -> Outcome:
+        raise RuntimeError("not yet")

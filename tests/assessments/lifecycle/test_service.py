@@ -39,7 +39,11 @@ from tests.forked import command
 
 pytestmark = pytest.mark.anyio
 SHIPPED = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
-ENDS: dict[str, Any] = {"inbox": {"with": {"until_empty": True}}, "due": {"with": {"once": True}}}
+ENDS: dict[str, Any] = {
+    "inbox": {"with": {"until_empty": True}},
+    "due": {"with": {"once": True}},
+    "overdue": {"with": {"once": True}},
+}
 
 
 async def serve(url: str, **components: Any) -> RunSummary:

@@ -26,7 +26,7 @@ from tests.store.fresh import fresh_postgres, fresh_sqlite
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = frozenset({"assessments_0002"})  # the pack of this project depends on 0001
+NEWEST = frozenset({"assessments_0003"})  # the pack of this project depends on 0001
 REVISION = '''
 from alembic import op
 import sqlalchemy as sa

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import pytest
 from autocoder_components.assessments import InspectTools
-from autocoder_components.assessments.deep import memory
 from autocoder_components.assessments.model import CheckKind, Outcome, Severity, Status
 from autocoder_components.assessments.rules import CATALOGUE, KINDS
 from autocoder_components.assessments.rules.tools import THEME
@@ -340,4 +339,3 @@ def test_every_rule_on_tools_is_in_the_catalogue_as_one_of_the_deep_scan() -> No
     for rule in THEME.catalogue:
         assert CATALOGUE[rule.id] is rule
         assert KINDS[rule.id] is CheckKind.DEEP
-    assert memory.known_tools.name == "assessment_tools"

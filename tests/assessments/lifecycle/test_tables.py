@@ -15,6 +15,7 @@ from autocoder_components.assessments.lifecycle.tables import (
     assessment_metrics,
     assessment_states,
     assessment_stats_by_hour,
+    assessment_tools,
     completed_assessments_summary,
     metadata,
 )
@@ -98,6 +99,22 @@ async def test_the_branch_goes_down_and_up_again(url: str) -> None:
         await upgrade(database)
         assert await described(database) == above
     assert REVISION in scripts().get_heads()
+
+
+async def test_what_deep_scans_remembered_before_the_migration_is_kept(url: str) -> None:
+    async with open_database(url) as database:
+        await upgrade(database)
+        above = await described(database)
+        await downgrade(database, "assessments_0002")
+        async with database.transaction() as connection:
+            text = "server_key TEXT NOT NULL PRIMARY KEY, assessment_id TEXT NOT NULL, definitions TEXT NOT NULL, previous TEXT"
+            await connection.execute(sa.text(f"CREATE TABLE assessment_tools ({text})"))
+            await connection.execute(sa.text("INSERT INTO assessment_tools VALUES ('k', 'a', '{}', NULL)"))
+        await upgrade(database)
+        async with database.reading() as connection:
+            assert (await connection.execute(sa.select(assessment_tools))).all() == [("k", "a", "{}", None)]
+        if not database.is_sqlite:
+            assert await described(database) == above
 
 
 async def test_the_database_knows_the_lifecycle(database: Database) -> None:

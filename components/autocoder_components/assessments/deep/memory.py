@@ -1,7 +1,8 @@
 """What the tools of a server were at the last scan: kept in the pipeline's database, so that it outlives every run.
 
 State of a component was rejected for it: an assessment by hand is a run of its own that keeps no state, and a component with
-state asks one server at a time. The table is made where it is missing, like those of the results.
+state asks one server at a time. The table is one of the migrations; where it is missing, in a database in which nothing but
+such runs has been, it is made like those of the results.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy.schema import CreateTable
 
 from autocoder import Sink, Statement, UsageError, patiently, pipeline_database
 from autocoder_components.assessments.deep.definitions import Digests, Tool, digest_of
+from autocoder_components.assessments.lifecycle.tables import assessment_tools
 from autocoder_components.assessments.model import Request, Target
 from autocoder_components.assessments.reports.text import visible
 
@@ -27,16 +29,6 @@ Definitions = dict[str, Digests]
 _LOCK: Final = 6145739088
 """Of the advisory lock under which the table is made on PostgreSQL: two that make it at once would collide."""
 _definitions: Final = TypeAdapter(Definitions)
-
-known_tools = sa.Table(
-    "assessment_tools",
-    sa.MetaData(),
-    sa.Column("server_key", sa.Text, primary_key=True),
-    sa.Column("assessment_id", sa.Text, nullable=False),
-    sa.Column("definitions", sa.Text, nullable=False),
-    sa.Column("previous", sa.Text, nullable=True),
-    comment="The hashes of each server's tools at its last deep scan, and what that scan compared them with",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +93,11 @@ async def remembered(target: Target, request: Request) -> tuple[Definitions | No
 
     async def found() -> Any:
         async with database.reading() as connection:
-            if not await connection.run_sync(lambda each: sa.inspect(each).has_table(known_tools.name)):
+            if not await connection.run_sync(lambda each: sa.inspect(each).has_table(assessment_tools.name)):
                 return None
-            rows = await connection.execute(sa.select(known_tools).where(known_tools.c.server_key == key_of(target)))
+            rows = await connection.execute(
+                sa.select(assessment_tools).where(assessment_tools.c.server_key == key_of(target))
+            )
             return rows.one_or_none()
 
     row = await patiently(database, "read the tools of the last scan", found)
@@ -132,7 +126,7 @@ class RememberTools(Sink[SeenTools]):
 
         async def exists() -> bool:
             async with database.reading() as connection:
-                return await connection.run_sync(lambda each: sa.inspect(each).has_table(known_tools.name))
+                return await connection.run_sync(lambda each: sa.inspect(each).has_table(assessment_tools.name))
 
         self._made = await patiently(database, "look for the table of the tools", exists)
 
@@ -140,7 +134,7 @@ class RememberTools(Sink[SeenTools]):
         if not self._made:
             if self._postgres:
                 yield Statement(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            yield Statement(CreateTable(known_tools, if_not_exists=True))
+            yield Statement(CreateTable(assessment_tools, if_not_exists=True))
             self._made = True
         rows: dict[str, dict[str, Any]] = {}
         for each in batch:
@@ -154,12 +148,12 @@ class RememberTools(Sink[SeenTools]):
 
 
 def _upsert(*, postgres: bool) -> sa.Executable:
-    insert = (postgresql_insert if postgres else sqlite_insert)(known_tools)
-    mine = known_tools.c.assessment_id == insert.excluded.assessment_id
+    insert = (postgresql_insert if postgres else sqlite_insert)(assessment_tools)
+    mine = assessment_tools.c.assessment_id == insert.excluded.assessment_id
     return insert.on_conflict_do_update(
         index_elements=["server_key"],
         set_={
-            "previous": sa.case((mine, known_tools.c.previous), else_=known_tools.c.definitions),
+            "previous": sa.case((mine, assessment_tools.c.previous), else_=assessment_tools.c.definitions),
             "definitions": insert.excluded.definitions,
             "assessment_id": insert.excluded.assessment_id,
         },

@@ -17,7 +17,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from autocoder import Instant, JsonText
 from autocoder_components.assessments.lifecycle.states import TERMINAL, TRANSITIONS, Action, State
 
-REVISION: Final = "assessments_0002"
+REVISION: Final = "assessments_0003"
 """The newest revision of the pack's branch of migrations, which this definition equals."""
 HOMES: Final = ("store", "legacy")
 METRICS: Final = ("queue_time", "processing_time", "error_count", "retry_count")
@@ -183,6 +183,16 @@ assessment_routes = Table(
     *_json("decision", "comparison"),
     Index("ix_assessment_routes_decided", "decided_at"),
     Index("ix_assessment_routes_uncompared", "assessment_id", **_where("compared AND comparison IS NULL")),
+)
+
+# The hashes of each server's tools at its last deep scan, and in `previous` what that scan compared them with.
+assessment_tools = Table(
+    "assessment_tools",
+    metadata,
+    Column("server_key", sa.Text, primary_key=True),
+    Column("assessment_id", sa.Text, nullable=False),
+    Column("definitions", sa.Text, nullable=False),
+    Column("previous", sa.Text),
 )
 
 

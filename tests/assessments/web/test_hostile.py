@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.abc
 import httpx2
 import pytest
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
@@ -67,6 +69,50 @@ async def test_a_body_that_drips_is_given_up(store: AssessmentStore) -> None:
             got = await served.raw(head + rest, until_closed=True)
             assert got.startswith(b"HTTP/1.1 408 ") and b'"too_slow"' in got, got
     assert await stored(store) == 0
+
+
+DRIPPED = b"X-Drip: 1\r\n"
+WHOLE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "answered"),
+    [
+        (b"", b"HTTP/1.1 408 "),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"HTTP/1.1 408 "),
+        # The second head on a connection, and a body that nobody reads.
+        (WHOLE + b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 "),
+        (WHOLE.replace(b"\r\n\r\n", b"\r\nContent-Length: 100000\r\n\r\n"), b"HTTP/1.1 200 "),
+    ],
+)
+async def test_a_head_that_drips_is_given_up(store: AssessmentStore, first: bytes, answered: bytes) -> None:
+    async with serving(store, head_seconds=0.3) as served:
+        async with await anyio.connect_tcp("127.0.0.1", served.port) as stream:
+            await stream.send(first)
+            got = b""
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_drip, stream, bool(first))
+                    with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                        while True:
+                            got += await stream.receive()
+                    tasks.cancel_scope.cancel()
+        assert got.startswith(answered), got
+        assert (await served.client.get("/health")).status_code == 200
+
+
+async def _drip(stream: anyio.abc.SocketStream, drips: bool) -> None:
+    while drips:
+        await anyio.sleep(0.02)
+        with suppress(anyio.BrokenResourceError):
+            await stream.send(DRIPPED)
+
+
+async def test_who_waits_for_an_answer_is_not_taken_for_slow(store: AssessmentStore) -> None:
+    made = await store.create({})
+    async with serving(store, head_seconds=0.05) as served:
+        answer = await served.client.get(f"{PREFIX}/{made}/wait", params={"timeout": 0.5})
+        assert (answer.status_code, answer.json()["settled"]) == (200, False), answer.text
 
 
 async def test_a_body_that_breaks_off_stores_nothing(store: AssessmentStore, served: Served) -> None:

@@ -22,6 +22,7 @@ class WebOptions:
     - `hosts`: the names by which the service may be called (without port, lower case, IPv6 without brackets); None: by any.
     - `secure`: people come by HTTPS, so that cookies are for HTTPS only.
     - `most_bytes`, `most_batch_bytes`, `body_seconds`: how large a body may be, and how long it may take to come.
+    - `head_seconds`: how long the head of a request may take to come.
     - `longest_wait`: of a long poll. `longest_stream`: of a stream of events, which the client then takes up again.
     - `look`: how often a stream looks for what is new. `keep_alive`: how long it may be silent.
     """
@@ -32,6 +33,7 @@ class WebOptions:
     most_bytes: int = 2 * 1024 * 1024
     most_batch_bytes: int = 8 * 1024 * 1024
     body_seconds: float = 30.0
+    head_seconds: float = 15.0
     longest_wait: float = 300.0
     longest_stream: float = 3600.0
     look: float = 1.0

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from autocoder import ForcedStop
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.web.app import make_app
+from autocoder_components.assessments.web.impatience import ImpatientProtocol
 from autocoder_components.assessments.web.options import WebOptions
 from autocoder_components.assessments.web.service import Service
 
@@ -34,10 +35,14 @@ class _Server(uvicorn.Server):
 
 def make_server(app: Starlette) -> uvicorn.Server:
     """A server for the application that leaves signals alone; `serve(sockets=...)` it, and set `should_exit` to end it."""
+
+    class Protocol(ImpatientProtocol):
+        head_seconds = app.state.service.options.head_seconds
+
     return _Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
+from types import GenericAlias
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -63,7 +64,7 @@ class Codec:
 
     @cached_property
     def _all(self) -> TypeAdapter[Any]:
-        return adapter_of(list[self._hint])
+        return adapter_of(GenericAlias(list, (self._hint,)))
 
     def encode(self, payload: Any) -> str:
         """JSON text; raises PayloadError where the payload has no such form or is over the limit."""

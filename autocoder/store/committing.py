@@ -106,8 +106,6 @@ class _Ready:
 
     epoch: EpochCommit
     placed: list[Placed] | None = None
-    alone: bool = False
-    """Whether it is to be written by itself."""
 
 
 class RowRefused(Exception):  # noqa: N818  it names what happened
@@ -143,10 +141,10 @@ class Committer:
     async def _commit(self, mine: _Ready) -> None:
         """On SQLite the regions that are ready share a transaction: it is the wait for the disk that takes long.
 
-        Where one of them fails, each goes on alone, so that it costs the others nothing.
+        Where one of them fails, each goes on alone when its turn comes, so that it costs the others nothing.
         """
-        others = [each for each in self._ready if each is not mine and not each.alone and self.database.is_sqlite]
-        if others and not mine.alone:
+        others = [each for each in self._ready if each is not mine and self.database.is_sqlite]
+        if others:
             together = [mine, *others]
             self._ready = [each for each in self._ready if each not in together]
             try:
@@ -154,10 +152,9 @@ class Committer:
                     lambda connection: [self._write(connection, each.epoch, judges=False) for each in together],
                     has_turn=True,
                 )
-            except Exception:  # who is at fault says so when it is alone
-                for each in together:
-                    each.alone = True
-                self._ready += others
+            except Exception as error:  # who is at fault says so when it is alone
+                if is_store_fault(error):
+                    raise
             else:
                 for each, its in zip(together, placed, strict=True):
                     each.placed = its

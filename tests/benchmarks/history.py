@@ -87,5 +87,6 @@ def run() -> list[Result]:
                 rows,
                 lambda number: [Contender(name, made[name, number].work, MESSAGES) for name in homes],
                 bars,
+                rounds=7,
             )
         ]

@@ -37,7 +37,6 @@ from tests.crash.topologies import TOPOLOGIES
 
 MESSAGES: Final = 100
 MORE: Final = 9
-PATIENCE: Final = 60.0
 BUG_PATIENCE: Final = 20.0
 LINGER: Final = 0.006
 _numbers = count()
@@ -117,7 +116,7 @@ class _Case:
         self._name = f"{plan.topology}_{plan.seed}_{os.getpid()}_{next(_numbers)}"
         self._log = folder / f"{self._name}.log"
         self._result = Result(plan)
-        self._patience = BUG_PATIENCE if plan.bug else PATIENCE
+        self._patience = BUG_PATIENCE if plan.bug else processes.PATIENCE
         self._chance = random.Random(plan.seed)
         self._before: dict[str, list[int]] = {}
 

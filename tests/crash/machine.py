@@ -46,7 +46,6 @@ from tests.crash.databases import Files
 from tests.crash.topologies import DURABLE, SMALL
 
 NAME = "machine"
-PATIENCE = 60.0
 PLACES = (
     "barrier.begin",
     "barrier.met",
@@ -129,7 +128,7 @@ class Machine(RuleBasedStateMachine):
     def _step(self, work: Callable[[], Awaitable[Any]], failpoint: str = "") -> bool:
         """Do something in a process of its own; whether it came to its end."""
         pid = processes.fork(work, self.log, lambda: failpoints.arm(failpoint))
-        status = processes.wait(pid, PATIENCE)
+        status = processes.wait(pid, processes.PATIENCE)
         if status is None:
             processes.kill(pid)
         assert status is not None, f"a step hangs: {self.log.read_text()[-3000:]}"

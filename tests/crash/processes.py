@@ -34,6 +34,8 @@ class Broken(Exception):  # noqa: N818  it names what happened
     """A process did what none may do: it hung, or ended with an error."""
 
 
+PATIENCE = 300.0
+"""Seconds after which a process is taken to hang: others may have the machine at the same time."""
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG
 _SCHEDULED = 2  # CPUCLOCK_SCHED
 
@@ -113,7 +115,7 @@ def ask(work: Callable[[], Awaitable[Any]], log: Path) -> Any:
     async def answering() -> None:
         answer.write_text(json.dumps(await work()))
 
-    status = wait(pid := fork(answering, log), 60)
+    status = wait(pid := fork(answering, log), PATIENCE)
     if status is None:
         kill(pid)
     if status != 0:

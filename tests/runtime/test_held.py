@@ -83,7 +83,7 @@ class Gather(Sink[Any]):
 
 
 def build(sink: Sink[Any], merger: First, channel: str, *, through: bool) -> Pipeline:
-    pipeline = Pipeline("turns", every=0.002, messages=20)
+    pipeline = Pipeline("turns", every=0.002, messages=100)
     left = pipeline.add("left", Gated(through=through))
     right = pipeline.add("right", Numbers(upto=700))
     policy = ErrorPolicy(RetryPolicy(attempts=3, backoff=0.001))

@@ -96,6 +96,10 @@ ROLES = re.compile(
 )
 SERVICE_DOMAIN = re.compile(r"(?i)(?:gserviceaccount\.com|users\.noreply\.github\.com|\.local|\.internal)$")
 SECRET_FLAG = re.compile(r"^--?([A-Za-z][\w.-]*)$")
+# Of what these flags introduce, many are as random as a key and none is one.
+IDENTIFIER = re.compile(
+    r"(?i)(?:^|[-_.])(?:commit|sha\d*|rev|revision|ref|digest|checksum|hash|uuid|guid|id|tag|branch|version|fingerprint)$"
+)
 CARRIER_FLAG = re.compile(
     r"(?i)^--?(?:config|header|headers|env|e|h|data|params?|connection(?:-?string)?|dsn|uri|url|database-?url|set)$"
 )
@@ -122,7 +126,8 @@ def spots(context: ServerContext) -> Iterator[Spot]:
     for node in server.argv:
         text = node.text or ""
         name = SECRET_FLAG.match(flag.text or "") if flag is not None else None
-        yield Spot(node, text, name[1] if name and is_secret_name(name[1]) else None, flag, in_argv=True)
+        tells = name is not None and (is_secret_name(name[1]) or IDENTIFIER.search(name[1]))
+        yield Spot(node, text, name[1] if name and tells else None, flag, in_argv=True)
         flag = node if SECRET_FLAG.match(text) else None
     if server.url is not None and server.url.text:
         yield Spot(server.url, server.url.text, None)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import pytest
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.reports.html import render_html
+from autocoder_components.assessments.reports.json_report import render_json
 
+from tests.assessments.examples import RULES, example
 from tests.assessments.web.conftest import TOKEN, Served, completed, serving
 from tests.assessments.web.test_pages import HOSTILE, NAME, REPORTED
 
@@ -242,3 +248,23 @@ async def test_a_script_that_got_in_would_not_run(filled: Served, tab: Open) -> 
         )
         assert blocked == "script-src-elem"
         assert await page.evaluate("window.ran") is None
+
+
+@pytest.mark.parametrize("of_report", [False, True])
+async def test_what_is_shown_can_be_taken_along_as_json(
+    filled: Served, tab: Open, tmp_path: Path, of_report: bool
+) -> None:
+    place = filled.url + "/assessments/done"
+    if of_report:
+        report = tmp_path / "report.html"
+        report.write_text(render_html(example(), RULES), encoding="utf-8")
+        place = report.as_uri()
+    async with tab() as page:
+        await page.goto(place)
+        async with page.expect_download() as waiting:
+            await page.get_by_role("link", name="Download it").click()
+        download = await waiting.value
+        taken = json.loads(await anyio.Path(await download.path()).read_bytes())
+    name = example().request.assessment_id if of_report else "done"
+    assert download.suggested_filename == f"{name}.json"
+    assert taken == json.loads(render_json(example())) if of_report else taken["result"]["score"] == REPORTED["score"]

@@ -227,7 +227,9 @@ def _request(state: AssessmentState, place: str) -> Html:
         element("summary", "What was asked for", id="asked"),
         preformatted(data["request"], labelled_by="asked"),
     )
-    whole = element("p", element("a", "All of it as JSON", href=place))
+    file = f"{state.assessment_id}.json"
+    download = element("a", "download it", href=place, download=file)
+    whole = element("p", element("a", "All of it as JSON", href=place), ", or ", download)
     body = element("div", shown, whole, element("p", "Id: ", code(state.assessment_id)), class_="card plain")
     return element("section", element("h2", "Request", id="request"), body, aria_labelledby="request")
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from autocoder import In, Keyed, Merger, Transformer
 from autocoder_components.assessments.baseline import new_since, read_baseline
+from autocoder_components.assessments.deep.across import judged_across
 from autocoder_components.assessments.model import (
     OF_SERVERS,
     Assessment,
@@ -140,7 +141,7 @@ def _lost(outcomes: Sequence[Outcome], why: str) -> Iterator[Outcome]:
 
 
 def _joined(outcomes: Sequence[Outcome]) -> Joined:
-    return Joined(outcomes[0].request, tuple(sorted(outcomes, key=_order)))
+    return Joined(outcomes[0].request, tuple(sorted(judged_across(outcomes), key=_order)))
 
 
 def _order(outcome: Outcome) -> tuple[object, ...]:

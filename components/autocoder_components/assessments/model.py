@@ -201,6 +201,7 @@ class Outcome:
     """The result of one check: every finding it made, or why there is none.
 
     `left_out` are the ids of rules of its kind that it did not (or not wholly) judge, so that their silence is no pass.
+    `powers` are those of the server's tools that get dangerous together, each with the name of a tool that has it.
     """
 
     request: Request
@@ -211,6 +212,7 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
     left_out: tuple[str, ...] = ()
+    powers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ import sqlalchemy as sa
 from autocoder_components.assessments import RememberTools
 from autocoder_components.assessments.deep import memory
 from autocoder_components.assessments.deep.definitions import Digests
-from autocoder_components.assessments.deep.memory import Definitions, SeenTools, known_tools, remembered, seen
+from autocoder_components.assessments.deep.memory import Definitions, SeenTools, remembered, seen
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import open_store
+from autocoder_components.assessments.lifecycle.tables import assessment_tools
 from autocoder_components.assessments.model import Candidate, Place, Request, Target
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoder import Database
+from autocoder import Database, open_database
 from autocoder.database import in_use
 from tests.assessments.conftest import COMMAND, Start, servers, write
 from tests.assessments.deep.test_component import HONEST, SERVER
@@ -115,17 +116,20 @@ class TestMemory:
                 for statement in sink.statements(batch):
                     await connection.execute(statement.statement, list(statement.rows) or None)
 
-    async def test_the_table_is_made_by_two_at_once_and_the_last_of_two_scans_stays(self, database: Database) -> None:
-        async def one(number: int) -> None:
-            await self.write(database, seen(TARGET, Request(f"a{number}"), {"t": digests(str(number))}))
+    async def test_the_table_is_made_by_two_at_once_and_the_last_of_two_scans_stays(self, url: str) -> None:
+        """In a database without any table, as a run that keeps nothing finds it."""
+        async with open_database(url) as database:
 
-        with in_use(database):
-            assert await remembered(TARGET, Request("x")) == (None, None)
-        async with anyio.create_task_group() as tasks:
-            for number in range(4):
-                tasks.start_soon(one, number)
-        async with database.reading() as connection:
-            assert (await connection.execute(sa.select(sa.func.count()).select_from(known_tools))).scalar_one() == 1
+            async def one(number: int) -> None:
+                await self.write(database, seen(TARGET, Request(f"a{number}"), {"t": digests(str(number))}))
+
+            with in_use(database):
+                assert await remembered(TARGET, Request("x")) == (None, None)
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(one, number)
+            async with database.reading() as connection:
+                assert len((await connection.execute(sa.select(assessment_tools))).all()) == 1
 
     async def test_an_assessment_is_compared_with_the_one_before_it_however_often_it_is_made(
         self, database: Database

@@ -14,6 +14,7 @@ from autocoder_components.assessments.checking import mistake
 from autocoder_components.assessments.deep.definitions import Tool, tool_of
 from autocoder_components.assessments.deep.judging import MOST_TOOLS, drift_findings, findings_of
 from autocoder_components.assessments.deep.memory import SeenTools, definitions_of, drift_between, remembered, seen
+from autocoder_components.assessments.deep.powers import Power, means_of
 from autocoder_components.assessments.discover import load
 from autocoder_components.assessments.model import Check, Finding, Outcome, Status
 from autocoder_components.assessments.probes.asking import Asking, blank, in_order, while_wanted
@@ -60,7 +61,8 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
 
     Judged are changes since the last scan, hidden characters, orders to the model, annotations that say less than the tool
     does, names that can be mistaken, and tools that together can carry private data out. Names and descriptions are all that
-    is looked at: no tool is called, and that none of this is found is no proof of anything.
+    is looked at: no tool is called, and that none of this is found is no proof of anything. What the tools of several servers
+    make together is judged by JoinOutcomes.
 
     Programs are started only with `allow_exec`, hosts contacted only out of `hosts`; what is not allowed is `skipped` with
     the reason, what cannot be inspected is an `error`. A program gets the variables of its configuration and those of
@@ -116,7 +118,7 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
         return await self._compared(check, context, trace)
 
     async def _compared(self, check: Check, context: ServerContext, trace: _Listening) -> _Inspected:
-        tools, findings = await run_sync(_judge, context, trace)
+        tools, findings, means = await run_sync(_judge, context, trace)
         now = definitions_of(tools)
         before, unknown = await remembered(check.target, check.request)
         if before is not None:
@@ -127,6 +129,7 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
             blank(check, Status.FAIL if findings else Status.PASS, _said(trace.listed, unknown, first=before is None)),
             findings=in_order(findings),
             left_out=DRIFT if before is None else (),
+            powers=tuple((power.value, tool) for power, tool in means.items()),
         )
         return _Inspected(outcome, seen(check.target, check.request, now))
 
@@ -137,6 +140,6 @@ def _said(listed: int, unknown: str | None, *, first: bool) -> str:
     return f"{listed:,} tools inspected, " + ("for the first time" if first else "compared with the last scan")
 
 
-def _judge(context: ServerContext, trace: _Listening) -> tuple[list[Tool], list[Finding]]:
+def _judge(context: ServerContext, trace: _Listening) -> tuple[list[Tool], list[Finding], dict[Power, str]]:
     tools = [tool_of(each) for each in trace.tools]
-    return tools, list(findings_of(context, tools, trace.listed, trace.instructions))
+    return tools, list(findings_of(context, tools, trace.listed, trace.instructions)), means_of(tools)

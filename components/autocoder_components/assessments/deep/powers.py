@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum, auto
 from typing import Final
 
 from autocoder_components.assessments.deep.definitions import Tool
@@ -75,7 +75,7 @@ _SENDING_NAME: Final = re.compile(
 _ADDRESS: Final = frozenset({"url", "uri", "href", "link", "endpoint", "webhook", "website"})
 
 
-class Power(Enum):
+class Power(StrEnum):
     """What an injected instruction looks for. Running code is every way to read and to send."""
 
     PRIVATE = auto()
@@ -163,19 +163,23 @@ class Combination:
     sends: str
 
 
+def means_of(tools: Sequence[Tool]) -> dict[Power, str]:
+    """For each power that gets dangerous together with others a tool that has it: the one that is about nothing else."""
+    powers = [(tool.name, powers_of(tool)) for tool in tools]
+    means: dict[Power, str] = {}
+    for wanted in (Power.PRIVATE, Power.STRANGERS, Power.SENDS):
+        having = sorted((len(each), at) for at, (_, each) in enumerate(powers) if wanted in each)
+        if having:
+            means[wanted] = powers[having[0][1]][0]
+    return means
+
+
 def combination_of(tools: Sequence[Tool]) -> Combination | None:
     """A way out that the tools of one server make together; None where one of the three powers is missing.
 
     One tool alone may have all three: a shell, or a client of mail.
     """
-    powers = [(tool.name, powers_of(tool)) for tool in tools]
-
-    def first(wanted: Power) -> str | None:
-        # The tool that is about nothing else says it best.
-        having = sorted((len(each), at) for at, (_, each) in enumerate(powers) if wanted in each)
-        return powers[having[0][1]][0] if having else None
-
-    private, strangers, sends = first(Power.PRIVATE), first(Power.STRANGERS), first(Power.SENDS)
-    if private is None or strangers is None or sends is None:
+    means = means_of(tools)
+    if len(means) < 3:
         return None
-    return Combination(private, strangers, sends)
+    return Combination(means[Power.PRIVATE], means[Power.STRANGERS], means[Power.SENDS])

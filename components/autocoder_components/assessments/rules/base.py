@@ -118,6 +118,20 @@ def found(
     if pointer is None:
         pointer = "" if isinstance(where, Key) else where.pointer
     place = Place(context.target.file, shown_text(pointer), where.line, where.column)
+    return found_at(context.target, rule, place, message, severity=severity, evidence=evidence, distinct=distinct)
+
+
+def found_at(
+    target: Target,
+    rule: RuleInfo,
+    place: Place,
+    message: str,
+    *,
+    severity: Severity | None = None,
+    evidence: str | None = None,
+    distinct: str = "",
+) -> Finding:
+    """As `found`, for a place that is known without the document; its pointer is one that may be shown."""
     parts = "\0".join((rule.id, place.file, place.pointer, shown_text(distinct)))
     return Finding(
         rule=rule.id,
@@ -126,7 +140,7 @@ def found(
         remedy=rule.remedy,
         place=place,
         fingerprint=hashlib.sha256(parts.encode()).hexdigest()[:32],
-        server=context.target.server,
+        server=target.server,
         owasp=rule.owasp,
         evidence=evidence,
     )

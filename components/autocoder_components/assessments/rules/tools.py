@@ -68,8 +68,9 @@ TOOL_COMBINATION = RuleInfo(
     "Together the tools can carry private data out",
     Severity.HIGH,
     "MCP10:2025",
-    "A server that reads private data, takes in what strangers wrote and can send something out has all that an injected "
-    "instruction needs: the stranger's text says what to read and where to send it. Running code counts for more than one.",
+    "Tools that read private data, take in what strangers wrote and can send something out are all that an injected "
+    "instruction needs: the stranger's text says what to read and where to send it. Running code counts for more than one. "
+    "It makes no difference whether they are of one server or of several in one configuration: the client offers all of them.",
     "Switch off one of the three kinds of tools, or let a person confirm every call that sends",
 )
 AMBIGUOUS_NAME = RuleInfo(

@@ -1,4 +1,7 @@
-"""Shows results: a table for people, JSON for programs, a plot for each curve where matplotlib is installed."""
+"""Shows results: a table for people, JSON for programs, a plot for each curve where matplotlib is installed.
+
+`python -m tests.benchmarks.report FILE` prints the bars in a file of results as a table in Markdown, as in the README.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.harness import OPTIONS, Curve, Result
 
@@ -61,6 +65,27 @@ def keep(name: str, results: Sequence[Result], failures: Mapping[str, str]) -> s
     return text
 
 
+def bars(found: Mapping[str, Any]) -> str:
+    """A line for each bar: what was measured, ours, what it stands against, and the ratio, bold where the bar is missed."""
+    lines = ["| what | autocoder | against | ratio | bar |", "| --- | ---: | ---: | ---: | ---: |"]
+    for result in found["results"]:
+        figures, unit = result["figures"], result["unit"]
+        for bar in result["bars"]:
+            ours = figures.get(bar["of"], {}).get("median")
+            name = re.sub(r"^autocoder(?:, )?", "", bar["of"])
+            what = f"{result['benchmark']}{f'; {name}' if name else ''}"
+            against = f"{bar['against']}: {_shown(figures, bar['against'], unit)}" if bar["against"] else ""
+            limit = f"at least {bar['least']:,}" if bar["least"] is not None else f"at most {bar['most']:,}"
+            value = f"{bar['value']:,}" if bar["value"] is not None and bar["against"] else ""
+            shown = "none" if ours is None else f"{_number(ours)} {unit}"
+            lines.append(f"| {what} | {shown if bar['met'] else f'**{shown}**'} | {against} | {value} | {limit} |")
+    return "\n".join(lines)
+
+
+def _shown(figures: Mapping[str, Any], name: str, unit: str) -> str:
+    return f"{_number(figures[name]['median'])} {unit}" if name in figures else "none"
+
+
 def _plot(result: Result, curve: Curve) -> None:
     try:
         import matplotlib
@@ -107,3 +132,7 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+if __name__ == "__main__":
+    print(bars(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

@@ -45,7 +45,7 @@ _OF_REGION: Final = sa.and_(regions.c.pipeline == sa.bindparam("of"), regions.c.
 HOLD: Final = sa.select(regions.c.token, regions.c.epoch).where(_OF_REGION).with_for_update()
 COUNT: Final = (
     sa.update(regions)
-    .where(_OF_REGION)
+    .where(_OF_REGION, regions.c.token == sa.bindparam("under"), regions.c.epoch < sa.bindparam("number"))
     .values(epoch=sa.bindparam("number"), unclean_starts=0, committed_at=sa.bindparam("moment"))
 )
 
@@ -203,11 +203,12 @@ class Committer:
 
     def _fence(self, connection: sa.Connection, epoch: EpochCommit) -> bool:
         """Hold the region's row for this transaction; False where this very epoch is there already."""
+        place = {"of": self.pipeline, "in": epoch.region, "under": epoch.token}
+        if bulk.once(connection, COUNT, {**place, "number": epoch.number, "moment": now()}).rowcount:
+            return True
         if self._hold(connection, epoch.region, epoch.token) >= epoch.number:
             return False
-        values = {"of": self.pipeline, "in": epoch.region, "number": epoch.number, "moment": now()}
-        bulk.once(connection, COUNT, values)
-        return True
+        raise AssertionError(f"region {epoch.region!r} is held, and its epoch cannot be counted")
 
     def _hold(self, connection: sa.Connection, region: str, token: int) -> int:
         """Lock a region's row for this transaction; returns the number of its last epoch."""

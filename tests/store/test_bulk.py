@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -39,6 +41,26 @@ ORDERED = sa.Table(
     sa.Column("name", sa.Text),
     sa.Column("at", Instant),
     sa.Column("facts", JsonText),
+)
+KINDS: dict[str, tuple[Any, Any]] = {
+    "small": (sa.SmallInteger, 7),
+    "whole": (sa.Integer, -(2**31)),
+    "short": (sa.String(9), "it's $1"),
+    "share": (sa.Float, 0.1),
+    "exact": (sa.Numeric(10, 2), Decimal("12345678.90")),
+    "flag": (sa.Boolean, True),
+    "bytes": (sa.LargeBinary, b"\x00\xff"),
+    "identity": (sa.Uuid, UUID("12345678-1234-5678-1234-567812345678")),
+    "day": (sa.Date, date(2026, 2, 28)),
+    "hour": (sa.Time, time(1, 2, 3)),
+    "local": (sa.DateTime, datetime(2026, 1, 1)),
+    "choice": (sa.Enum("one", "two", name="choice"), "two"),
+}
+OF_ALL_KINDS = sa.Table(
+    "of_all_kinds",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    *(sa.Column(name, kind) for name, (kind, _) in KINDS.items()),
 )
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -139,6 +161,23 @@ async def test_columns_of_every_type_in_order(
     if not database.is_sqlite:
         assert any(each.many for each in statements) == (long == 50 and count > 8)
         assert len(statements) == -(-count // bulk.ARRAY)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_values_of_every_kind(database: Database, kind: str) -> None:
+    value = KINDS[kind][1]
+    rows = [{"number": number, kind: None if number % 5 == 0 else value} for number in range(1200)]
+    async with database.transaction() as connection:
+        await connection.run_sync(METADATA.drop_all)
+        await connection.run_sync(METADATA.create_all)
+        with asked() as statements:
+            await connection.run_sync(bulk.execute, Statement(sa.insert(OF_ALL_KINDS), rows))
+        query = sa.select(OF_ALL_KINDS.c.number, OF_ALL_KINDS.c[kind]).order_by(OF_ALL_KINDS.c.number)
+        found = [tuple(each) for each in await connection.execute(query)]
+    assert found == [(each["number"], each[kind]) for each in rows]
+    if not database.is_sqlite:  # an array of times, or of a type of one's own, is left to the driver
+        assert {each.many for each in statements} == {kind in ("hour", "choice")}
 
 
 @pytest.mark.anyio

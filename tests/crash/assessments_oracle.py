@@ -90,7 +90,8 @@ def _row(wanted: Wanted, state: AssessmentState, trail: Sequence[AuditEntry], ki
     if state.state not in allowed:
         said = f"{state.error_message}; {[each.change_action for each in trail]}"
         wrong.append(f"{wanted.id} is {state.state}, and may be {allowed}: {said}")
-    attempts = sum(each.new_state is State.PENDING and each.old_state is not None for each in trail)
+    # A result that comes too late is noted beside whatever state it finds, waiting as well, and changes none.
+    attempts = sum(each.new_state is State.PENDING and each.old_state not in (None, State.PENDING) for each in trail)
     if attempts != state.retry_count or (kind == "service" and attempts):
         wrong.append(f"{wanted.id} has {state.retry_count} retries, its trail {attempts}")
     if state.state is State.COMPLETED:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from autocoder.database import open_database
 from autocoder.store.dead_letters import DeadLetters, Selection
 from autocoder.store.tables import port_messages
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
+from tests.store.fresh import BOTH, fresh
 
 pytestmark = pytest.mark.anyio
 
@@ -73,10 +73,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(params=BOTH)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield fresh_sqlite(tmp_path)
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+    async with fresh(request, tmp_path) as made:
         yield made
 
 

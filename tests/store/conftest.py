@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from autocoder.database import Database, open_database
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
+from tests.store.fresh import BOTH, fresh
 
 
 @pytest.fixture(params=BOTH)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """A new, empty database of each kind."""
-    if request.param == "sqlite":
-        yield fresh_sqlite(tmp_path)
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as made:
+    async with fresh(request, tmp_path) as made:
         yield made
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -20,6 +21,16 @@ BOTH = ("sqlite", "postgresql")
 # What has every table is made once and copied: for a server the name of a database, for SQLite what is in the file.
 _templates: Final[dict[str, str]] = {}
 _file: bytes = b""
+
+
+@asynccontextmanager
+async def fresh(request: pytest.FixtureRequest, folder: Path, *, tables: bool = False) -> AsyncIterator[str]:
+    """The URL of a new database of the kind that the parameter of a fixture says, one of BOTH; empty, or with all tables."""
+    if request.param == "sqlite":
+        yield await sqlite_with_tables(folder) if tables else fresh_sqlite(folder)
+        return
+    async with fresh_postgres(request.getfixturevalue("postgres_url"), tables=tables) as made:
+        yield made
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from autocoder_components.assessments.lifecycle.tables import assessment_tools
 from autocoder_components.assessments.model import Candidate, Place, Request, Target
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.schema import DropTable
 
 from autocoder import Database, open_database
 from autocoder.database import in_use
@@ -117,8 +118,10 @@ class TestMemory:
                     await connection.execute(statement.statement, list(statement.rows) or None)
 
     async def test_the_table_is_made_by_two_at_once_and_the_last_of_two_scans_stays(self, url: str) -> None:
-        """In a database without any table, as a run that keeps nothing finds it."""
+        """In a database without it, as a run that keeps nothing may find one."""
         async with open_database(url) as database:
+            async with database.transaction() as connection:
+                await connection.execute(DropTable(assessment_tools))
 
             async def one(number: int) -> None:
                 await self.write(database, seen(TARGET, Request(f"a{number}"), {"t": digests(str(number))}))

@@ -11,16 +11,13 @@ from autocoder_components.assessments.lifecycle.states import TRANSITIONS, Actio
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 
 from autocoder import Database, open_database
-from tests.store.fresh import BOTH, fresh_postgres, sqlite_with_tables
+from tests.store.fresh import BOTH, fresh
 
 
 @pytest.fixture(params=BOTH)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """A new database of each kind, with every table."""
-    if request.param == "sqlite":
-        yield await sqlite_with_tables(tmp_path)
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url"), tables=True) as made:
+    async with fresh(request, tmp_path, tables=True) as made:
         yield made
 
 

@@ -19,7 +19,7 @@ from autocoder_components.assessments.web.options import WebOptions
 from autocoder_components.assessments.web.service import Service
 from autocoder_components.assessments.web.serving import make_server
 
-from tests.store.fresh import fresh_postgres, sqlite_with_tables
+from tests.store.fresh import fresh
 
 TOKEN = "correct-horse-battery-staple"
 PREFIX = "/api/v1/assessments"
@@ -28,10 +28,7 @@ PREFIX = "/api/v1/assessments"
 @pytest.fixture(params=["sqlite"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """A new database with every table: an SQLite file, unless a test asks for both kinds."""
-    if request.param == "sqlite":
-        yield await sqlite_with_tables(tmp_path)
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url"), tables=True) as made:
+    async with fresh(request, tmp_path, tables=True) as made:
         yield made
 
 

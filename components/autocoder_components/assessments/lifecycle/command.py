@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, Final, TextIO
 
 import anyio
 import click
-from sqlalchemy.exc import DBAPIError
 
 from autocoder import (
-    UnreachableError,
     UsageError,
     common_options,
     give,
     give_json,
-    json_option,
-    open_session,
     say,
 )
 from autocoder_components.assessments.lifecycle import output
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
+from autocoder_components.assessments.lifecycle.on_store import When, as_json, on_store, store_options
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
-from autocoder_components.assessments.lifecycle.states import Actor, AssessmentState, State
-from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.lifecycle.states import AssessmentState, State
+from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.validating import CheckReport
 from autocoder_components.assessments.moving.command import moving
-from autocoder_components.assessments.reports.text import moment, plural
-from autocoder_components.assessments.settings import service_settings
+from autocoder_components.assessments.reports.text import plural
 from autocoder_components.assessments.web.command import serve
 
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 NO_VERDICT: Final = 1
 MOST_TOLD: Final = 20
 STATES: Final = tuple(each.value for each in State)
@@ -52,18 +43,6 @@ Examples:
 Exit codes: 0 done; 1 refused, not found, or waited in vain; 2 usage, or a request
 that cannot be stored; 69 the database cannot be reached; 78 invalid configuration.
 """
-
-
-class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """An instant: ISO 8601 with an offset from UTC."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            return moment(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time; write it like 2026-11-21T08:00:00+00:00", param, ctx)
 
 
 @click.group("assessments", epilog=EPILOG)
@@ -80,47 +59,6 @@ assessments.add_command(serve)
 assessments.add_command(moving)
 
 
-def _store_options(command: F) -> F:
-    """What every command has: which database, and how answers are given."""
-    env = click.option(
-        "--env",
-        "environment",
-        metavar="NAME",
-        help="The environment, config/NAME.yaml (default: AUTOCODER_ENV, or development).",
-    )
-    database = click.option("--database", metavar="URL", help="Instead of the settings' database.")
-    return env(database(json_option(common_options(command))))
-
-
-def _on_store(options: dict[str, Any], work: Callable[[AssessmentStore], Awaitable[T]]) -> T:
-    """Do something with the store of these options, as the user who runs the command."""
-    session = open_session(options["environment"], database=options["database"])
-    database = session.settings.database.options()
-
-    async def doing() -> T:
-        service = service_settings(session.settings)
-        async with open_store(database, service=service, actor=Actor(f"cli:{_user()}")) as store:
-            try:
-                return await work(store)
-            except DBAPIError as error:
-                said = next(iter(str(error.orig).splitlines()), "no reason")
-                raise UnreachableError(
-                    f"the database {database.shown} broke off: {said}; nothing was changed, try again"
-                ) from error
-
-    return anyio.run(doing)
-
-
-def _user() -> str:
-    with suppress(OSError, KeyError, ImportError):
-        return getpass.getuser()
-    return "unknown"
-
-
-def _as_json() -> bool:
-    return bool(click.get_current_context().obj.json)
-
-
 @assessments.command("create")
 @click.option("--id", "assessment_id", metavar="ID", help="The id; the same request under it again changes nothing.")
 @click.option("--path", "paths", multiple=True, metavar="PATH", help="A file or folder to assess; repeatable.")
@@ -135,7 +73,7 @@ def _as_json() -> bool:
 @click.option(
     "--wait-timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="At most so long."
 )
-@_store_options
+@store_options
 def create(**options: Any) -> int:
     """Ask for assessments; the ids are printed once they are stored.
 
@@ -159,11 +97,11 @@ def create(**options: Any) -> int:
             return ids
         return [await store.wait_for_completion(each, options["wait_timeout"]) for each in ids]
 
-    made = _on_store(options, work)
+    made = on_store(options, work)
     if options["waits"]:
         ended = [each for each in made if isinstance(each, AssessmentState)]
         return _told(ended)
-    if _as_json():
+    if as_json():
         give_json({"created": made})
     else:
         give("\n".join(map(str, made)))
@@ -187,7 +125,7 @@ def _requests(file: str) -> list[Any]:
 
 def _told(states: list[AssessmentState]) -> int:
     """Show verdicts; the exit code says whether there is one for each."""
-    if _as_json():
+    if as_json():
         give_json({"assessments": [output.state_data(each) for each in states]})
     else:
         give("\n\n".join("\n".join(output.state_lines(each)) for each in states))
@@ -197,7 +135,7 @@ def _told(states: list[AssessmentState]) -> int:
 @assessments.command("wait")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="At most so long.")
-@_store_options
+@store_options
 def wait(ids: tuple[str, ...], **options: Any) -> int:
     """Wait until assessments have ended; exits with 1 where one has no verdict, or did not end in time."""
 
@@ -205,16 +143,16 @@ def wait(ids: tuple[str, ...], **options: Any) -> int:
         until = anyio.current_time() + options["timeout"]
         return [await store.wait_for_completion(each, max(0.0, until - anyio.current_time())) for each in ids]
 
-    return _told(_on_store(options, work))
+    return _told(on_store(options, work))
 
 
 @assessments.command("show")
 @click.argument("assessment_id", metavar="ID")
-@_store_options
+@store_options
 def show(assessment_id: str, **options: Any) -> None:
     """Show one assessment with its result; --json shows all of it."""
-    state = _on_store(options, lambda store: store.get_state(assessment_id, fresh=True))
-    if _as_json():
+    state = on_store(options, lambda store: store.get_state(assessment_id, fresh=True))
+    if as_json():
         give_json(output.state_data(state))
     else:
         give("\n".join(output.state_lines(state)))
@@ -231,7 +169,7 @@ def show(assessment_id: str, **options: Any) -> None:
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="At most so many."
 )
 @click.option("--after", metavar="NEXT", help="The next page: what the last one ended with.")
-@_store_options
+@store_options
 def list_all(**options: Any) -> None:
     """List assessments, the newest first."""
     names = ("assessment_type", "source", "server_name", "created_since", "created_before")
@@ -243,8 +181,8 @@ def list_all(**options: Any) -> None:
         except ValueError as error:
             raise UsageError(str(error)) from None
 
-    page = _on_store(options, work)
-    if _as_json():
+    page = on_store(options, work)
+    if as_json():
         give_json({"assessments": [output.state_data(each) for each in page.assessments], "next": page.next})
     elif page.assessments:
         give("\n".join(output.state_table(page.assessments)))
@@ -257,14 +195,14 @@ def list_all(**options: Any) -> None:
 @assessments.command("cancel")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--reason", metavar="TEXT", help="Why; the audit trail keeps it.")
-@_store_options
+@store_options
 def cancel(ids: tuple[str, ...], reason: str | None, **options: Any) -> None:
     """Cancel assessments that wait or are worked on; stops at the first that cannot be."""
 
     async def work(store: AssessmentStore) -> list[AssessmentState]:
         return [await store.cancel(each, reason) for each in ids]
 
-    _changed(_on_store(options, work), "cancelled")
+    _changed(on_store(options, work), "cancelled")
 
 
 @assessments.command("retry")
@@ -273,7 +211,7 @@ def cancel(ids: tuple[str, ...], reason: str | None, **options: Any) -> None:
 @click.option(
     "--max-retries", type=click.IntRange(0), metavar="N", help="With --all-failed: only below so many retries."
 )
-@_store_options
+@store_options
 def retry(ids: tuple[str, ...], **options: Any) -> None:
     """Give failed assessments their next attempt now."""
     if bool(ids) == options["all_failed"]:
@@ -285,11 +223,11 @@ def retry(ids: tuple[str, ...], **options: Any) -> None:
             return [await store.get_state(each) for each in given]
         return [await store.retry(each) for each in ids]
 
-    _changed(_on_store(options, work), "waiting for the next attempt")
+    _changed(on_store(options, work), "waiting for the next attempt")
 
 
 def _changed(states: list[AssessmentState], what: str) -> None:
-    if _as_json():
+    if as_json():
         give_json({"assessments": [output.state_data(each) for each in states]})
     else:
         say(f"{plural(len(states), 'assessment')} {what}")
@@ -299,11 +237,11 @@ def _changed(states: list[AssessmentState], what: str) -> None:
 @click.option(
     "--window", type=click.FloatRange(1), default=3600.0, metavar="SECONDS", help="Of the throughput.  [default: 1 h]"
 )
-@_store_options
+@store_options
 def stats(window: float, **options: Any) -> None:
     """Show the aggregates: totals, processing time, throughput, error rate."""
-    found = _on_store(options, lambda store: store.stats(window=window))
-    if _as_json():
+    found = on_store(options, lambda store: store.stats(window=window))
+    if as_json():
         give_json(output.data_of(found))
     else:
         give("\n".join(output.stats_lines(found)))
@@ -320,15 +258,15 @@ def stats(window: float, **options: Any) -> None:
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, metavar="N", help="At most so many."
 )
 @click.option("--after", type=int, default=0, metavar="N", help="Entries behind this one: the next page.")
-@_store_options
+@store_options
 def audit(**options: Any) -> None:
     """Show who changed what, when and why, the oldest first."""
     states = {name: None if options[name] is None else State(options[name]) for name in ("old_state", "new_state")}
     names = ("assessment_id", "since", "before", "changed_by")
     given: dict[str, Any] = {**{name: options[name] for name in names}, **states}
     filters = AuditFilters(**given)
-    entries = _on_store(options, lambda store: store.audit(filters, limit=options["limit"], after=options["after"]))
-    if _as_json():
+    entries = on_store(options, lambda store: store.audit(filters, limit=options["limit"], after=options["after"]))
+    if as_json():
         give_json({"entries": [output.data_of(each) for each in entries]})
     elif entries:
         give("\n".join(output.audit_table(entries)))
@@ -348,11 +286,11 @@ def audit(**options: Any) -> None:
     metavar="DAYS",
     help="Keep the trail of the deleted so long.  [default: for ever]",
 )
-@_store_options
+@store_options
 def cleanup(retention_days: float, audit_days: float | None, **options: Any) -> None:
     """Delete what ended long ago, but no failure that awaits its retry."""
-    deleted = _on_store(options, lambda store: store.cleanup(retention_days, audit_days=audit_days))
-    if _as_json():
+    deleted = on_store(options, lambda store: store.cleanup(retention_days, audit_days=audit_days))
+    if as_json():
         give_json({"deleted": deleted})
     else:
         say(f"{plural(deleted, 'assessment')} deleted")
@@ -361,15 +299,15 @@ def cleanup(retention_days: float, audit_days: float | None, **options: Any) -> 
 @assessments.command("compare")
 @click.argument("first", metavar="FIRST")
 @click.argument("second", metavar="SECOND")
-@_store_options
+@store_options
 def compare(first: str, second: str, **options: Any) -> int:
     """Show what differs between two verdicts, finding by finding; exits with 1 where something does."""
 
     async def work(store: AssessmentStore) -> Comparison:
         return compared(await store.get_state(first), await store.get_state(second))
 
-    found = _on_store(options, work)
-    if _as_json():
+    found = on_store(options, work)
+    if as_json():
         give_json(output.data_of(found))
     else:
         give("\n".join(output.comparison_lines(found)))
@@ -379,7 +317,7 @@ def compare(first: str, second: str, **options: Any) -> int:
 @assessments.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"), metavar="FILE")
 @click.option("--check", is_flag=True, help="Take nothing over: tell whether all of it is there, as it was.")
-@_store_options
+@store_options
 def import_file(file: TextIO, check: bool, **options: Any) -> int:
     """Take over assessments that an older system exported: JSON Lines from FILE, or - for stdin.
 
@@ -387,9 +325,9 @@ def import_file(file: TextIO, check: bool, **options: Any) -> int:
     is there already is left alone. Exits with 1 where lines were refused.
     """
     if check:
-        return _checked(file.name, _on_store(options, lambda store: store.check_import(lines_of(file))))
-    report = _on_store(options, lambda store: store.import_legacy(lines_of(file)))
-    if _as_json():
+        return _checked(file.name, on_store(options, lambda store: store.check_import(lines_of(file))))
+    report = on_store(options, lambda store: store.import_legacy(lines_of(file)))
+    if as_json():
         give_json(output.data_of(report))
     else:
         _say_lines(file.name, report.refused)
@@ -399,7 +337,7 @@ def import_file(file: TextIO, check: bool, **options: Any) -> int:
 
 
 def _checked(name: str, report: CheckReport) -> int:
-    if _as_json():
+    if as_json():
         give_json(output.data_of(report))
     else:
         wrong = sorted([*report.missing, *report.differing, *report.refused], key=lambda each: each.line)
@@ -417,11 +355,11 @@ def _say_lines(name: str, lines: Sequence[Refused]) -> None:
 
 
 @assessments.command("health")
-@_store_options
+@store_options
 def health(**options: Any) -> int:
     """Say how the service's store does; exits with 1 where it is not healthy."""
-    found = _on_store(options, lambda store: store.health())
-    if _as_json():
+    found = on_store(options, lambda store: store.health())
+    if as_json():
         give_json(output.data_of(found))
     else:
         give("\n".join(output.health_lines(found)))

@@ -14,14 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import anyio
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import Database, DatabaseOptions, open_database, prepare, reached
+from autocoder import Database, DatabaseOptions, open_database, prepare
 from autocoder_components.assessments.deliveries import delivered
-from autocoder_components.assessments.lifecycle import reading, rows, upkeep
+from autocoder_components.assessments.lifecycle import attempts, reading, rows, upkeep
 from autocoder_components.assessments.lifecycle.cache import SharedLevel, StateCache
-from autocoder_components.assessments.lifecycle.errors import LateResultError, RetriesExhaustedError, WaitTimeoutError
+from autocoder_components.assessments.lifecycle.errors import RetriesExhaustedError, WaitTimeoutError
 from autocoder_components.assessments.lifecycle.importing import ImportReport, Release, import_legacy
 from autocoder_components.assessments.lifecycle.levels import open_levels
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters, Page, Reader
@@ -38,7 +37,6 @@ from autocoder_components.assessments.lifecycle.states import (
     State,
     Stats,
 )
-from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.upkeep import Swept
 from autocoder_components.assessments.lifecycle.validating import CheckReport, check_import
 from autocoder_components.assessments.lifecycle.waiting import Waiters
@@ -199,24 +197,7 @@ class AssessmentStore:
         if not 0 <= progress < 100:
             raise ValueError(f"progress: from 0 to 99 while an attempt goes on; found {progress}")
 
-        async def work(connection: AsyncConnection) -> AssessmentState:
-            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
-            late = _late(before, State.PROCESSING, attempt)
-            if late is not None:
-                raise late
-            reached = max(progress, before.progress)
-            await connection.execute(
-                sa.update(assessment_states)
-                .where(assessment_states.c.assessment_id == assessment_id)
-                .values(progress=reached, message=message, updated_at=context.moment)
-            )
-            step = self._writer.policy.progress_step
-            if reached // step > before.progress // step:
-                row = rows.audit_row(context, before, Action.PROGRESS, before.state, f"{reached} %")
-                await connection.execute(sa.insert(assessment_state_audit), [row])
-            return await found(connection, assessment_id)
-
-        return await self._writer.changed(work)
+        return await attempts.progressed(self._writer, actor, assessment_id, progress, message, attempt)
 
     async def complete(
         self,
@@ -233,7 +214,9 @@ class AssessmentStore:
         """
         data = json.dumps(result, sort_keys=True, ensure_ascii=True, allow_nan=False)
         ended = {"result_data": data, "progress": 100, "error_message": None, "message": None}
-        return await self._end(assessment_id, State.COMPLETED, Action.COMPLETE, attempt, actor, lambda _: (None, ended))
+        return await attempts.ended(
+            self._writer, actor, assessment_id, attempt, Action.COMPLETE, lambda _: (None, ended)
+        )
 
     async def fail(
         self,
@@ -258,7 +241,7 @@ class AssessmentStore:
                 due = self._writer.clock() + timedelta(seconds=pause)
             return error, {"error_message": error, "next_retry_at": due}
 
-        return await self._end(assessment_id, State.FAILED, action, attempt, actor, ended)
+        return await attempts.ended(self._writer, actor, assessment_id, attempt, action, ended)
 
     async def cancel(
         self,
@@ -401,41 +384,3 @@ class AssessmentStore:
         """How the store does. Raises what the database raises where it does not answer."""
         async with self._database.reading() as connection:
             return await reading.health(connection, self._writer.clock(), self._writer.policy, self._writer.cache)
-
-    # -- inside ---------------------------------------------------------------------------------------------------
-
-    async def _end(
-        self,
-        assessment_id: str,
-        new: State,
-        action: Action,
-        attempt: int | None,
-        actor: Actor | None,
-        ended: Callable[[AssessmentState], tuple[str | None, dict[str, Any]]],
-    ) -> AssessmentState:
-        async def work(connection: AsyncConnection) -> AssessmentState | LateResultError:
-            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
-            late = _late(before, new, attempt)
-            if late is not None:
-                said = f"{new} for attempt {before.retry_count if attempt is None else attempt}"
-                row = rows.audit_row(context, before, Action.LATE_RESULT, before.state, said)
-                await connection.execute(sa.insert(assessment_state_audit), [row])
-                return late  # raised behind the commit, which keeps the note
-            reason, values = ended(before)
-            reached(f"{action}.judged")
-            await change(connection, context, before, new, action, reason=reason, completed_at=context.moment, **values)
-            return await found(connection, assessment_id)
-
-        outcome = await self._writer.do(work)
-        if isinstance(outcome, LateResultError):
-            raise outcome
-        await self._writer.cache.changed(outcome)
-        return outcome
-
-
-def _late(before: AssessmentState, new: State, attempt: int | None) -> LateResultError | None:
-    """Why a word on an attempt comes too late, if it does."""
-    if before.state is State.PROCESSING and attempt in (None, before.retry_count):
-        return None
-    now = "nobody waits for it any more" if before.is_terminal else f"attempt {before.retry_count} counts now"
-    return LateResultError(before.assessment_id, before.state, new, before.version, f"{now}; it was dropped")

@@ -15,7 +15,7 @@ from autocoder_components.assessments.clients import BY_ID, Dialect
 from autocoder_components.assessments.dialects import GENERIC, Container, ServerView
 from autocoder_components.assessments.discover import shown_text
 from autocoder_components.assessments.document import Document, Key, Node, Note
-from autocoder_components.assessments.launch import Launch
+from autocoder_components.assessments.launch_parts import Launch
 from autocoder_components.assessments.model import Finding, Place, RuleInfo, Severity, Target
 from autocoder_components.assessments.secrets import redact
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autocoder_components.assessments.launch import ContainerRun, Option, mounted
+from autocoder_components.assessments.launch_parts import ContainerRun, Option, mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import CREDENTIALS, HOME, ROOT, is_placeholder_path
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote

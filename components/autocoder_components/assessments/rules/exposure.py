@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autocoder_components.assessments.document import Node
-from autocoder_components.assessments.launch import mounted
+from autocoder_components.assessments.launch_parts import mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import HERE, breadth
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote

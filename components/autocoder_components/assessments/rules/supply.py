@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
-from autocoder_components.assessments.launch import PackageUse
+from autocoder_components.assessments.launch_parts import PackageUse
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.packages import Pinning
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote

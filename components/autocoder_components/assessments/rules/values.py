@@ -10,7 +10,8 @@ from autocoder_components.assessments.clients import BRACE, DOLLAR, EDITOR, ENV,
 from autocoder_components.assessments.credential_shapes import PLAIN_VALUE
 from autocoder_components.assessments.dialects import Member
 from autocoder_components.assessments.document import Kind, Node
-from autocoder_components.assessments.launch import is_command_line, mounted
+from autocoder_components.assessments.launch import is_command_line
+from autocoder_components.assessments.launch_parts import mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import (
     is_absolute,

@@ -9,7 +9,9 @@ count as neither success nor failure.
   failure or, if excluded, a success that closes the circuit; it measures by `datetime.now`; its coroutines are Tornado's.
 - circuitbreaker 2.1.3 (BSD, 2025): the same half-open state and the same two ends of a call; whole seconds.
 - purgatory 3.0.1 (MIT, 2024, asyncio): the same; `time.time`; a repository that keeps every circuit for ever.
-- aiobreaker 1.2.0 (BSD): nothing since 2021.
+- fluxgate 0.9.4 (MIT, 2026, asyncio, no dependencies): counts no cancellations; but where one try at a time is allowed the
+  others wait for it, by a semaphore, instead of going on; `time.time`; one object for each circuit.
+- aiobreaker 1.2.0 (BSD): nothing since 2021. hyx 0.0.2 (Apache): nothing since 2023.
 
 Around any of them the bound, the one try and the cancellations would still be ours, and of the library only the counting to
 three would be used.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -21,25 +21,11 @@ from autocoder.store import bulk
 from autocoder.store.columns import now
 from autocoder.store.epoch import RUNTIME_STATE, EpochCommit, Parked, Placed, SinkRows, StateChange
 from autocoder.store.failpoints import reached
+from autocoder.store.parked_rows import park
 from autocoder.store.tables import IS_ON_CHANNEL, checkpoints, component_state, port_messages, regions
 
 SEQS: Final = 5000
 """So many rows are settled with one statement on PostgreSQL."""
-COMPLETED: Final[sa.ColumnElement[str]] = sa.literal_column("'completed'")
-PARKED: Final = (
-    "status",
-    "parked",
-    "retry_count",
-    "max_retries",
-    "next_retry_at",
-    "processed_at",
-    "completed_at",
-    "error_type",
-    "error_message",
-    "error_details",
-)
-"""The columns that change with how a parked message stands."""
-
 # Built once: making a statement anew costs more than executing it for ten rows.
 _OF_REGION: Final = sa.and_(regions.c.pipeline == sa.bindparam("of"), regions.c.region == sa.bindparam("in"))
 HOLD: Final = sa.select(regions.c.token, regions.c.epoch).where(_OF_REGION).with_for_update()
@@ -178,7 +164,7 @@ class Committer:
         reached("commit.sinks")
         # A parked message that was given to a sink again stands there as completed until the database refuses it.
         parked = {each.reference: each for each in [*epoch.parked, *refused]}
-        self._park(connection, parked.values(), moment)
+        park(connection, self.pipeline, parked.values(), moment)
         reached("commit.parked")
         self._settle(connection, epoch, moment)
         reached("commit.settled")
@@ -306,41 +292,6 @@ class Committer:
         if rows:
             self._upsert(connection, checkpoints, ("checkpoint_data", "version", "created_at"), rows)
 
-    def _park(self, connection: sa.Connection, parked: Iterable[Parked], moment: datetime) -> None:
-        """Bring the rows of parked messages up to date; a handle that is not there yet is inserted.
-
-        A completed row stays as it is: an answer that comes late changes nothing.
-        """
-        made: list[dict[str, Any]] = []
-        changed: dict[type, list[dict[str, Any]]] = {int: [], str: []}
-        for each in parked:
-            values = _parked_values(each, moment)
-            if isinstance(each.reference, str) and each.status != "completed":
-                made.append({**self._made_values(each, moment), **values})
-            else:
-                row = {f"to_{name}": value for name, value in values.items()}
-                changed[type(each.reference)].append({"of": self.pipeline, "which": each.reference, **row})
-        if made:
-            bulk.execute(connection, Statement(_insert_parked(self.database.is_sqlite), made))
-        table = port_messages.c
-        for kind, column in ((int, table.seq), (str, table.handle)):
-            if changed[kind]:
-                bulk.execute(connection, Statement(_change_parked(column), changed[kind]))
-
-    def _made_values(self, each: Parked, moment: datetime) -> dict[str, Any]:
-        """What the row of a message has from its beginning."""
-        return {
-            "pipeline": self.pipeline,
-            "target_component": each.component,
-            "port_name": each.port,
-            "source_component": "",
-            "message_data": each.data,
-            "handle": each.reference,
-            "message_metadata": None if each.identity is None else json.dumps({"identity": each.identity}),
-            "order_key": each.order_key,
-            "created_at": moment,
-        }
-
     def _upsert(
         self, connection: sa.Connection, table: sa.Table, changed: Sequence[str], rows: Sequence[Mapping[str, Any]]
     ) -> None:
@@ -360,48 +311,6 @@ def _upserting(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
     return statement.on_conflict_do_update(
         index_elements=keys, set_={name: statement.excluded[name] for name in changed}
     )
-
-
-@cache
-def _change_parked(reference: sa.Column[Any]) -> sa.Update:
-    """Change the row of one reference, `which`, that is not completed."""
-    table = port_messages.c
-    changes: dict[str, Any] = {name: sa.bindparam(f"to_{name}", type_=table[name].type) for name in PARKED}
-    changes["error_details"] = sa.func.coalesce(changes["error_details"], table.error_details)
-    mine = (table.pipeline == sa.bindparam("of"), reference == sa.bindparam("which"), table.status != COMPLETED)
-    return sa.update(port_messages).where(*mine).values(changes)
-
-
-@cache
-def _insert_parked(on_sqlite: bool) -> Any:
-    """Insert the row of a handle; where it is there already, and not completed, it is changed."""
-    table = port_messages.c
-    statement: Any = (sqlite if on_sqlite else postgresql).insert(port_messages).inline()
-    changes = {name: statement.excluded[name] for name in PARKED}
-    changes["error_details"] = sa.func.coalesce(changes["error_details"], table.error_details)
-    return statement.on_conflict_do_update(
-        index_elements=[table.handle],
-        index_where=table.handle.is_not(None),
-        set_=changes,
-        where=(table.pipeline == statement.excluded.pipeline) & (table.status != COMPLETED),
-    )
-
-
-def _parked_values(each: Parked, moment: datetime) -> dict[str, Any]:
-    details: Mapping[str, Any] | None = each.details
-    return {
-        "status": each.status,
-        "parked": True,
-        "retry_count": each.attempts,
-        "max_retries": each.max_attempts,
-        "next_retry_at": each.next_retry_at if each.status == "failed" else None,
-        "processed_at": moment,
-        "completed_at": moment if each.status == "completed" else None,
-        "error_type": each.error_type,
-        "error_message": each.error_message,
-        # What a replayed message failed with before stands in its details, and stays there.
-        "error_details": None if details is None else json.dumps(details),
-    }
 
 
 def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> list[Parked]:

@@ -27,7 +27,7 @@ from autocoder.runtime.source_stage import SourceStage
 from autocoder.runtime.stage import Stage, drive
 from autocoder.runtime.unit import Unit
 from autocoder.runtime.worker import Worker
-from autocoder.store import committing, ownership, retention, savepoints
+from autocoder.store import committing, ownership, parked_rows, retention, savepoints
 from autocoder.store.columns import now
 from autocoder.store.committing import Committer
 from autocoder.store.dead_letters import DeadLetters
@@ -108,7 +108,7 @@ def _apart(part: str, *, before: bool) -> None:
         def parts(connection: Any) -> None:
             for sink in own.sinks:
                 committing._write_sink(connection, sink, judges=True)
-            committer._park(connection, own.parked, moment)
+            parked_rows.park(connection, committer.pipeline, own.parked, moment)
             committer._settle(connection, own, moment)
             committer._emit(connection, own, moment)
             committer._save_state(connection, own, moment)
@@ -331,13 +331,13 @@ def held_forgotten() -> None:
 @bug("I3", "chain pool outside", "late-early commit.done random")
 def attempts_not_written() -> None:
     """The row of a failed message does not say how often it was tried."""
-    values = committing._parked_values
+    values = parked_rows._parked_values
 
     def forgetting(each: Any, moment: Any) -> dict[str, Any]:
         found = values(each, moment)
         return {**found, "retry_count": 0} if each.status == "failed" else found
 
-    _set(committing, "_parked_values", forgetting)
+    _set(parked_rows, "_parked_values", forgetting)
 
 
 @bug("I3", "stubborn", "late-early commit.done random")

@@ -23,7 +23,8 @@ from autocoder.store.store import Store, WaitingRow
 from autocoder.tracing import row_key
 
 BATCH: Final = 1000
-"""So many rows are fetched at once, or as many as the channel has capacity for; they all belong to one epoch."""
+"""So many rows are fetched at once, or as many as the channel has capacity for and an epoch is to hold: they all belong to
+one."""
 LARGE: Final = 8 * 1024 * 1024
 """So many characters of payloads are fetched at once, if the next rows are as long as the last ones."""
 FIRST: Final = 32
@@ -104,7 +105,8 @@ class Inlet:
         self._held = 0
         self._tip = 0
         self._asks = False
-        self._most = min(FIRST, channel.capacity)
+        self._limit = min(BATCH, channel.capacity, region.most)
+        self._most = min(FIRST, self._limit)
         self._now = Taken()
         self._unmet: deque[Taken] = deque([self._now])
         self._open: set[int] = set()
@@ -240,7 +242,7 @@ class Inlet:
 
     def _put(self, rows: list[WaitingRow]) -> None:
         length = sum(len(data or "") for _, data, _ in rows)
-        self._most = max(1, min(BATCH, self._channel.capacity, LARGE * len(rows) // max(length, 1)))
+        self._most = max(1, min(self._limit, LARGE * len(rows) // max(length, 1)))
         decode = self._codec.decode
         seqs = [seq for seq, _, _ in rows]
         self._open.update(seqs)

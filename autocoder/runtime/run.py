@@ -199,9 +199,6 @@ class Run:
         for node in graph.nodes.values():
             if node.inbox is not None:
                 self._keeper.open(parts, node)
-        for channel in (channel for arriving in parts.arriving.values() for _, channel in arriving):
-            if channel.counts_aside:  # fed by rows, and those that are fetched at once are of one epoch
-                channel.capacity = min(channel.capacity, graph.commit.messages)
         for plan in graph.regions:
             self._build_region(plan)
 

@@ -441,7 +441,7 @@ def barrier_skips_empty_route() -> None:
     _set(Channel, "mark", marking)
 
 
-@bug("I6", "merger", "commit.done publish.done random")
+@bug("I6", "turns merger", "commit.done publish.done random")
 def merger_does_not_align() -> None:
     """A merger meets the barrier as soon as one input brings it."""
     seen: dict[int, int] = {}

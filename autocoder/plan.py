@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autocoder.declaration import ErrorPolicy
 from autocoder.graph import Edge, Graph, Node
 from autocoder.guarantees import PathGuarantee, StateGuarantee, guarantee_lines, guarantees_of, state_guarantees
 from autocoder.port import type_name
@@ -131,7 +130,7 @@ def _component(node: Node) -> PlannedComponent:
         node.kind,
         _types(node.ins),
         _types(node.outs),
-        _policy(node.on_error),
+        _policy(node),
         node.concurrency,
         node.ordered,
         node.run_in,
@@ -142,14 +141,17 @@ def _types(ports: Mapping[str, Any]) -> dict[str, str]:
     return {name: type_name(hint) for name, hint in ports.items()}
 
 
-def _policy(policy: ErrorPolicy) -> dict[str, Any]:
-    retry = policy.retry
+def _policy(node: Node) -> dict[str, Any]:
+    policy, retry = node.on_error, node.on_error.retry
+    # Of a sink that writes to the pipeline's database this is the commit's trouble, which waits.
+    stops = node.kind == "sink" and not (node.on_error_declared or node.contract.transactional)
     return {
         "attempts": retry.attempts,
         "backoff": retry.backoff,
         "cap": retry.cap,
         "on": list(retry.on),
         "then": policy.then,
+        "stops_on": ["OSError", "UnreachableError"] if stops else [],
     }
 
 
@@ -216,6 +218,8 @@ def _port(way: str, name: str, hint: str) -> str:
 
 def _said(policy: Mapping[str, Any]) -> str:
     then = {"dead_letter": "dead letter", "drop": "drop the message", "stop": "stop the pipeline"}[policy["then"]]
+    if policy["stops_on"]:  # as long as no policy is declared, which has one attempt and a dead letter
+        return f"{then}; what the system refuses (a full disk, no connection) stops the pipeline"
     if policy["attempts"] == 1:
         return then
     pause = f"{duration(policy['backoff'])} doubling to {duration(policy['cap'])} at most"

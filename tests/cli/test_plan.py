@@ -42,6 +42,7 @@ def test_regions_tasks_ports_policies_and_channels(cli: Run, write: Write) -> No
     assert "in       left: int, right: int" in lines
     assert "on error 3 attempts on OSError, pausing 500ms doubling to 30s at most; then stop the pipeline" in lines
     assert "on error drop the message" in lines
+    assert "on error dead letter; what the system refuses (a full disk, no connection) stops the pipeline" in lines
     assert "at once  4 messages, outputs as they come" in lines
     assert "first  sink  parts:Show  (called by the one it takes from)" in lines
     listed = lines[lines.index("channels") + 1 : lines.index("guarantees") - 1]
@@ -63,6 +64,14 @@ def test_json_says_the_same(cli: Run, write: Write) -> None:
     assert (data["pipeline"], data["commit_every"], data["commit_messages"]) == ("full", 2.0, 5000)
     tasks = [[each["name"] for each in task["components"]] for region in data["regions"] for task in region["tasks"]]
     assert ["both", "first"] in tasks
+    stops = {
+        each["name"]: each["on_error"]["stops_on"]
+        for region in data["regions"]
+        for task in region["tasks"]
+        for each in task["components"]
+    }
+    assert stops["first"] == ["OSError", "UnreachableError"]
+    assert stops["twice"] == stops["both"] == []
     channel = next(each for each in data["channels"] if each["target"] == "twice")
     assert (channel["capacity"], channel["on_full"], channel["type"], channel["fused"]) == (
         7,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, OperationalError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, OperationalError, StatementError
 
 _DRIVERS: Final = ("asyncpg", "sqlite3")
 _DAMAGE: Final = re.compile(r"malformed|not a database")
@@ -45,10 +45,10 @@ def is_drivers(error: BaseException) -> bool:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What the driver raised."""
+    """What the driver raised, or SQLAlchemy over a value before it came to the driver."""
     if isinstance(error, NoConnectionError | UnknownOutcomeError) and error.__cause__ is not None:
         return error.__cause__
-    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return error.orig if isinstance(error, StatementError) and error.orig is not None else error
 
 
 def sqlstate(error: BaseException) -> str:

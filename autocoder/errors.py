@@ -125,11 +125,24 @@ class ForcedStop(AutocoderError):  # noqa: N818  it names what happened
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type and what it says (the type alone where it says nothing)."""
-    text = " ".join(str(error).split())
+    """An exception in one line: its type and what it says (the type alone where it says nothing).
+
+    What no database takes as text (half of a surrogate pair, a null character) is written as an escape.
+    """
+    try:
+        text = storable(" ".join(str(error).split()))
+    except Exception:  # its own `__str__` fails
+        text = ""
     if isinstance(error, AutocoderError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def storable(text: str) -> str:
+    """`text` with escapes for what no database takes as text."""
+    if text.isprintable():  # these are not
+        return text
+    return text.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")
 
 
 def count(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from autocoder.codec import Codec, PayloadError
+from autocoder.errors import storable
 from autocoder.graph import Edge
 from autocoder.message import Barrier, End, Traced
 from autocoder.store.epoch import Output
@@ -91,4 +92,4 @@ class Outlet:
 
 def field_key(payload: Any, key: str) -> str:
     """The field of a payload by which its channel orders."""
-    return str((itemgetter if isinstance(payload, dict) else attrgetter)(key)(payload))
+    return storable(str((itemgetter if isinstance(payload, dict) else attrgetter)(key)(payload)))

@@ -16,6 +16,7 @@ import anyio
 
 from autocoder.component import Merger, Transformer
 from autocoder.contract import ANY_PORT, OUT
+from autocoder.errors import storable
 from autocoder.graph import Node
 from autocoder.handler import Shape, is_overridden
 from autocoder.message import Emission, Traced
@@ -224,6 +225,8 @@ class Worker(Unit):
             return ""
         payload = item.payload if self.traced else item
         key: str = self.component.key(port, payload) if contract.key_takes_port else self.component.key(payload)
+        if type(key) is not str or not key.isprintable():
+            _refuse_unstorable(key)
         return key
 
     def rollback(self) -> None:
@@ -367,6 +370,14 @@ class Worker(Unit):
                 return
             yield from self.deliver(OUT, out)
             out = []
+
+
+def _refuse_unstorable(key: Any) -> None:
+    """A key by which no database finds its value again is no key, in a run that keeps nothing neither."""
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a str; found {type(key).__name__}")
+    if storable(key) != key:
+        raise ValueError("a key is Unicode text without null characters")
 
 
 def _with_port(call: Callable[[str, Any], Any], port: str) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 
 from autocoder.database import Database
 from autocoder.database_faults import database_said, is_declaration_fault, is_store_fault
@@ -24,6 +24,8 @@ from autocoder.store.failpoints import reached
 from autocoder.store.parked_rows import park
 from autocoder.store.tables import IS_ON_CHANNEL, checkpoints, component_state, port_messages, regions
 
+UNWRITABLE: Final = (StatementError, OverflowError, UnicodeEncodeError)
+"""What a statement raises over its values; the last two come from Python's own driver of SQLite as they are."""
 SEQS: Final = 5000
 """So many rows are settled with one statement on PostgreSQL."""
 # Built once: making a statement anew costs more than executing it for ten rows.
@@ -323,7 +325,7 @@ def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> l
             for statement in sink.statements:
                 bulk.execute(connection, statement)
         return []
-    except (DBAPIError, OverflowError) as error:
+    except UNWRITABLE as error:
         _raise_unless_of_a_message(sink, error)
         if not judges:
             raise RowRefused from error
@@ -340,13 +342,13 @@ def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> l
             with connection.begin_nested():
                 for statement in statements:
                     bulk.execute(connection, statement)
-        except (DBAPIError, OverflowError) as error:
+        except UNWRITABLE as error:
             _raise_unless_of_a_message(sink, error)
             parked += _refused(sink, number, error)
     return parked
 
 
-def _raise_unless_of_a_message(sink: SinkRows, error: DBAPIError | OverflowError) -> None:
+def _raise_unless_of_a_message(sink: SinkRows, error: Exception) -> None:
     """Go on only with what is the fault of a row's values; a table that is not there is nobody's row."""
     if is_store_fault(error):
         raise error

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cached_property, lru_cache
+from math import isfinite
 from types import GenericAlias
 from typing import Any, Final, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json
 
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -72,6 +75,8 @@ class Codec:
             data = self._to_json(payload, warnings="error")
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             raise PayloadError(f"the payload cannot be encoded: {error}", _described(payload, None)) from error
+        if _lost_numbers(payload, data):
+            return self._with_numbers(payload)
         if len(data) > self._most_bytes:
             what = f"the payload has {len(data):,} bytes, {self._most_bytes:,} are allowed"
             raise PayloadError(what, _described(payload, data))
@@ -87,15 +92,54 @@ class Codec:
         try:
             encoded = [to_json(payload, warnings=False).decode() for payload in payloads]
             if sum(map(len, encoded)) * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
-                self._all.serializer.to_json(payloads, warnings="error")
-                return encoded
+                whole = self._all.serializer.to_json(payloads, warnings="error")
+                if not _lost_numbers(payloads, whole):
+                    return encoded
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             pass
         return [self.encode(payload) for payload in payloads]
 
+    def _with_numbers(self, payload: Any) -> str:
+        """The text of a payload that holds NaN or infinity, for which JSON has no number: as words, where its type makes
+        the same numbers of them again."""
+        try:
+            alone: Any = GenericAlias(list, (self._hint,))  # no type with a configuration of its own, as models are
+            adapter: TypeAdapter[Any] = TypeAdapter(alone, config=ConfigDict(ser_json_inf_nan="strings"))
+            text = adapter.dump_json([payload])[1:-1].decode()
+            if repr(self.decode(text)) == repr(payload):
+                return text
+        except (PydanticSerializationError, PydanticUserError, ValueError, TypeError):
+            pass
+        raise PayloadError(
+            "the payload cannot be encoded: it holds NaN or infinity, and JSON has none", _described(payload, None)
+        )
+
     def decode(self, text: str) -> Any:
         """The payload; raises ValueError where the text is no payload of this type."""
         return self._from_json(text)
+
+
+def _lost_numbers(payload: Any, data: bytes) -> bool:
+    """Whether NaN or infinity became `null`, unlike what was None before."""
+    nulls = data.count(b"null")
+    if not nulls:
+        return False
+    lost, left = 0, [payload]
+    while left:
+        each = left.pop()
+        if each is None:
+            nulls -= 1
+        elif isinstance(each, float):
+            lost += not isfinite(each)
+        elif isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, list | tuple | set | frozenset | deque):
+            left += each
+        elif isinstance(each, BaseModel):
+            left += [*each.__dict__.values(), *(each.model_extra or {}).values()]
+        elif is_dataclass(each):
+            left += [getattr(each, field.name, None) for field in fields(each)]
+    return 0 < lost <= nulls
 
 
 def _described(payload: Any, data: bytes | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-from autocoder.codec import Codec
+from autocoder.codec import Codec, PayloadError
 from autocoder.errors import AutocoderError
 from autocoder.state import MISSING, Cell
 from autocoder.store.epoch import StateChange
@@ -21,6 +21,10 @@ EPOCHS_UNDER_WAY: Final = 3
 
 class DamagedStateError(AutocoderError):
     """What the database holds as state of a component is none; nothing was changed."""
+
+
+class UnstorableStateError(AutocoderError):
+    """A value that a component keeps as state cannot be stored; nothing of the epoch was written."""
 
 
 class StateMemory:
@@ -53,22 +57,33 @@ class StateMemory:
         try:
             return self._codecs[name].decode(data)
         except ValueError:  # which quotes the value
-            where = f"component {self._component!r}, state {name!r}" + (f", key {key!r}" if key else "")
             raise DamagedStateError(
-                f"pipeline {self._store.pipeline!r}, {where}: what is stored is no value of its type, or was edited by hand; "
+                f"{self._where(name, key)}: what is stored is no value of its type, or was edited by hand; "
                 f"mend it in the table component_state, go back with `autocoder checkpoint restore`, or run with --restart"
             ) from None
 
+    def _encoded(self, name: str, key: str, value: Any) -> str | None:
+        try:
+            return None if value is MISSING else self._codecs[name].encode(value)
+        except PayloadError as error:
+            said = str(error).replace("payload", "value", 1)
+            raise UnstorableStateError(
+                f"{self._where(name, key)}: {said}; what was processed since the last commit is given again by the next run"
+            ) from error
+
+    def _where(self, name: str, key: str) -> str:
+        where = f"pipeline {self._store.pipeline!r}, component {self._component!r}, state {name!r}"
+        return where + (f", key {key!r}" if key else "")
+
     def take_changes(self) -> list[StateChange]:
-        """What changed since the last barrier, encoded."""
+        """What changed since the last barrier, encoded; raises UnstorableStateError."""
         changes: list[StateChange] = []
         touched: set[str] = set()
         for name, cell in self._cells.items():
             values = cell.take_changes()
             touched.update(values)
             if values:
-                encode = self._codecs[name].encode
-                encoded = {key: None if value is MISSING else encode(value) for key, value in values.items()}
+                encoded = {key: self._encoded(name, key, value) for key, value in values.items()}
                 changes.append(StateChange(self._component, name, encoded))
         self._touched.append(touched)
         for cell in self._cells.values():

@@ -20,6 +20,7 @@ from typing import Any, Final
 from tests.crash import processes  # first: it arms the failpoints
 
 # isort: split
+from autocoder.runtime.careful import DEATHS
 from autocoder.store import failpoints
 from tests.crash.assessments_bugs import BUGS, plant
 from tests.crash.assessments_lives import ask, serve, work
@@ -28,9 +29,13 @@ from tests.crash.case import Life, Plan, Result, tail_of
 from tests.crash.databases import Databases
 
 KINDS: Final = ("service", "workers")
+ALL: Final = 200
+"""So many are asked for in a case of several lives."""
 PORTION: Final = 40
-"""So many more are asked for in each life; in five lives 200."""
-LIVES: Final = 4
+"""So many in each life of a short one."""
+# The service has a message that kills it, so it soon makes one call at a time; who then kills it from outside in the same call
+# three times convicts a sound one.
+LIVES: Final = {"workers": 4, "service": DEATHS - 1}
 PATIENCE: Final = 600.0
 """One call at a time, as after several deaths, takes ten seconds of processor time, of which others may leave little."""
 LINGER: Final = 0.02
@@ -62,11 +67,12 @@ def plans(
         kind: _turn(kind, backend, {**dict.fromkeys(LATER.get(kind, ()), 0), **names})
         for kind, names in passages.items()
     }
-    planned, most = 0, max(1, min(LIVES, kills // len(places)))
+    planned = 0
     for seed in count(1):
         for kind, turn in places.items():
             chance = random.Random(f"{seed} {kind} {backend}")
             fault = ("failpoint", "failpoint", "random", "frozen" if kind == "workers" else "random")[seed % 4]
+            most = max(1, min(LIVES[kind], kills // len(places)))
             lives = [_life(fault, chance, next(turn), passages[kind], busy[kind]) for _ in range(most)]
             planned += most
             yield Plan(kind, backend, fault, seed, tuple(lives))
@@ -117,10 +123,12 @@ class _Case:
 
     def run(self) -> Result:
         started, result = time.monotonic(), self._result
-        asked = PORTION * (len(self._plan.lives) + 1)
+        lives = len(self._plan.lives) + 1
+        portion = -(-ALL // lives) if lives > 2 else PORTION
+        asked = portion * lives
         try:
             for number, life in enumerate(self._plan.lives):
-                self._live(life, PORTION * (number + 1))
+                self._live(life, portion * (number + 1))
             # First whoever asks: the service ends when its inbox is empty.
             self._live(Life(ASKER), asked, [ASKER])
             self._live(Life(), asked, WORKERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -18,6 +19,28 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 _MUCH: Final = 8 * 1024 * 1024
 _BYTES_PER_CHARACTER: Final = 4
 """At most, in UTF-8."""
+_KIND: Final = re.compile(r"'type': '([\w-]+)'")
+_WITHOUT_FLOATS: Final = {
+    *("model", "model-fields", "model-field", "dataclass", "dataclass-args", "dataclass-field", "typed-dict"),
+    *("typed-dict-field", "definitions", "definition-ref", "default", "nullable", "union", "none", "literal"),
+    *(
+        "list",
+        "tuple",
+        "set",
+        "frozenset",
+        "dict",
+        "str",
+        "int",
+        "bool",
+        "bytes",
+        "datetime",
+        "date",
+        "time",
+        "uuid",
+        "url",
+    ),
+}
+"""What the schema of a type may be made of where nothing in it is a float."""
 T = TypeVar("T")
 
 
@@ -75,7 +98,7 @@ class Codec:
             data = self._to_json(payload, warnings="error")
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             raise PayloadError(f"the payload cannot be encoded: {error}", _described(payload, None)) from error
-        if _lost_numbers(payload, data):
+        if self._lost_numbers(payload, data):
             return self._with_numbers(payload)
         if len(data) > self._most_bytes:
             what = f"the payload has {len(data):,} bytes, {self._most_bytes:,} are allowed"
@@ -93,11 +116,19 @@ class Codec:
             encoded = [to_json(payload, warnings=False).decode() for payload in payloads]
             if sum(map(len, encoded)) * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
                 whole = self._all.serializer.to_json(payloads, warnings="error")
-                if not _lost_numbers(payloads, whole):
+                if not self._lost_numbers(payloads, whole):
                     return encoded
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             pass
         return [self.encode(payload) for payload in payloads]
+
+    def _lost_numbers(self, payload: Any, data: bytes) -> bool:
+        return b"null" in data and self._may_hold_floats and _lost_numbers(payload, data)
+
+    @cached_property
+    def _may_hold_floats(self) -> bool:
+        """Whether a payload has to be looked through at all; None is common, and to look takes longer than to encode."""
+        return not set(_KIND.findall(repr(adapter_of(self._hint).core_schema))) <= _WITHOUT_FLOATS
 
     def _with_numbers(self, payload: Any) -> str:
         """The text of a payload that holds NaN or infinity, for which JSON has no number: as words, where its type makes

@@ -19,6 +19,7 @@ from autocoder.store.failpoints import reached
 
 DEFAULT_CAPACITY: Final = 1024
 PRIORITY_BATCH: Final = 16
+PIECE: Final = 1024
 Item = list[Any] | Barrier | End
 
 
@@ -129,7 +130,9 @@ class Channel:
             if self.order_by is not None:
                 item = self._foremost(item)
             elif most is not None and len(item) > most:
-                self._items.appendleft(item[most:])
+                # A long list is cut up once: to copy what is left of it each time would take as long as it is, squared.
+                rest = [item[at : at + PIECE] for at in range(most, len(item), PIECE)]
+                self._items.extendleft(reversed(rest))
                 del item[most:]
             self.size -= len(item)
             self.taken += len(item)

@@ -41,6 +41,22 @@ def test_the_same_list_may_go_to_several_channels() -> None:
     assert (one.take(), other.take(), batch) == ([1, 2, 3], [1, 2, 3], [1, 2])
 
 
+@pytest.mark.parametrize("most", [1, 7, 1024, 5000])
+def test_a_long_list_is_taken_in_parts_and_in_order(most: int) -> None:
+    channel = Channel("c")
+    channel.put(range(4000))
+    first = channel.take(most)
+    channel.put(range(4000, 4010))
+    channel.mark(END)
+    assert first == list(range(min(most, 4000))) and channel.size == 4010 - min(most, 4000)
+    taken, parts = list(first), []
+    while isinstance(part := channel.take(most), list):
+        parts.append(len(part))
+        taken += part
+    assert taken == list(range(4010)) and (part, channel.size) == (END, 0)
+    assert max(parts) <= most
+
+
 @pytest.mark.anyio
 async def test_a_full_channel_lets_its_producer_wait_until_there_is_room() -> None:
     channel = Channel("c", capacity=3)

@@ -347,10 +347,19 @@ class Kept:
         )
         if commit.is_empty():
             return
+        self._check_positions(done.positions)
         try:
             epoch.placed = await patiently(self._store.database, "commit", lambda: self._committer.commit(commit))
         except SinkRefused as error:
             raise PipelineError(self._graph.name, error.component, "write", str(error)) from error
+
+    def _check_positions(self, positions: Mapping[str, Any]) -> None:
+        for source, position in positions.items():
+            try:
+                json.dumps(position, allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                said = f"it says that it resumes at what JSON has no form for, so the next run could not: {error}"
+                raise PipelineError(self._graph.name, source, "read", said) from error
 
     def published(self, parts: Parts, epoch: Epoch) -> None:
         reached("publish.begin")

@@ -16,7 +16,7 @@ from autocoder import Batch, Keyed, Pipeline, Sink, Source, Statement, Transform
 from autocoder.codec import Codec, PayloadError
 from autocoder.database import Database, open_database
 from autocoder.declaration import ChannelOptions
-from autocoder.errors import AutocoderError, describe
+from autocoder.errors import AutocoderError, PipelineError, describe
 from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
 from tests.store.jobs import every_letter
 from tests.support import Collect
@@ -250,3 +250,17 @@ async def test_state_is_what_it_was_in_the_next_run(database: Database) -> None:
     await run(database, Least(), collect, given=["inf"])
     await run(database, Least(), collect, given=["inf", "7"])
     assert collect.got == [inf, inf]
+
+
+class Endless(Source[int]):
+    """Says that it resumes at the end of time."""
+
+    def read(self, resume: float | None, /) -> Iterator[Batch[int]]:
+        yield Batch([1], resume=inf)
+
+
+async def test_a_position_that_cannot_be_kept_is_told_with_its_source(database: Database) -> None:
+    pipeline = Pipeline("endless")
+    pipeline.add("collect", Collect(), after=pipeline.add("endless", Endless()))
+    with pytest.raises(PipelineError, match="component 'endless': read failed: it says that it resumes at"):
+        await pipeline.run_async(database=database.options)

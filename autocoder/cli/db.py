@@ -48,8 +48,11 @@ def database_options(command: F) -> F:
     return database(environment(json_option(common_options(command))))
 
 
-def subcommand(name: str) -> Callable[[Work], Work]:
-    """Make a command of the group out of an asynchronous function: of its context, the settings, and its own parameters."""
+def subcommand(name: str, **how: Any) -> Callable[[Work], Work]:
+    """Make a command of the group out of an asynchronous function: of its context, the settings, and its own parameters.
+
+    `how` are settings of its parser.
+    """
 
     def register(work: Work) -> Work:
         @click.pass_context
@@ -60,7 +63,7 @@ def subcommand(name: str) -> Callable[[Work], Work]:
         call.__doc__ = work.__doc__
         made: Any = database_options(call)
         made.__click_params__ += getattr(work, "__click_params__", [])
-        command.command(name)(made)
+        command.command(name, context_settings=how)(made)
         return work
 
     return register
@@ -109,7 +112,7 @@ def _agreed(ctx: click.Context, _parameter: click.Parameter, value: bool) -> boo
     return value
 
 
-@subcommand("downgrade")
+@subcommand("downgrade", ignore_unknown_options=True)  # or it would take -1 for an option
 @click.argument("revision")
 @click.option(
     "--yes", is_flag=True, expose_value=False, callback=_agreed, help="Lose what the older schema has no place for."

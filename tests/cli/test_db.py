@@ -53,6 +53,14 @@ def test_as_json(cli: Run, own: Path) -> None:
     assert json.loads(cli("db", "cleanup", "--dry-run", "--json", *HERE).out)["deleted"]["port_messages"] == 0
 
 
+def test_one_step_down(cli: Run, own: Path) -> None:
+    answer = cli("db", "downgrade", "-1", "--yes", *HERE)
+    assert (answer.code, "from " in answer.err) == (0, True)
+    assert cli("db", "downgrade", "--stepz", "--yes", *HERE).code != 0
+    assert cli("db", "upgrade", *HERE).code == 0
+    assert cli("db", "check", *HERE).code == 0
+
+
 def test_down_and_up_again(cli: Run, own: Path) -> None:
     assert cli("db", "downgrade", "base", *HERE).code == 2
     answer = cli("db", "downgrade", "base", "--yes", *HERE)

@@ -59,22 +59,28 @@ class Failures:
         if node.on_error.then == "stop":
             raise self.stopped(node, port, payload, error, place=place) from error
         if node.on_error.then == "dead_letter":
-            letter = DeadLetter(node.name, port, payload, describe(error), type(error).__name__, attempts, place)
-            self._on_dead_letter(letter)
-            self._told[node.name] += 1
-            if self._told[node.name] == MOST_TOLD + 1:
-                logger.warning("component %r: further dead letters are counted, and no longer listed here", node.name)
-            if self._told[node.name] > MOST_TOLD:
-                return node.on_error.then
-            logger.warning(
-                "%s",
-                self.redactor(
-                    f"{place + ': ' if place else ''}component {node.name!r}, port {port!r}: dead letter after "
-                    f"{attempts} attempt{'s' if attempts != 1 else ''}: {describe(error)}; "
-                    f"payload: {self.redactor.preview(payload)}"
-                ),
-            )
+            self.tell(node, port, payload, error, attempts, place)
         return node.on_error.then
+
+    def tell(
+        self, node: Node, port: str, payload: Any, error: BaseException, attempts: int, place: str | None = None
+    ) -> None:
+        """Say of a message that it is a dead letter now, whatever the policy: none may become one in silence."""
+        letter = DeadLetter(node.name, port, payload, describe(error), type(error).__name__, attempts, place)
+        self._on_dead_letter(letter)
+        self._told[node.name] += 1
+        if self._told[node.name] == MOST_TOLD + 1:
+            logger.warning("component %r: further dead letters are counted, and no longer listed here", node.name)
+        if self._told[node.name] > MOST_TOLD:
+            return
+        logger.warning(
+            "%s",
+            self.redactor(
+                f"{place + ': ' if place else ''}component {node.name!r}, port {port!r}: dead letter after "
+                f"{attempts} attempt{'s' if attempts != 1 else ''}: {describe(error)}; "
+                f"payload: {self.redactor.preview(payload)}"
+            ),
+        )
 
     def stopped(
         self,

@@ -7,13 +7,14 @@ epoch that the barrier closes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 
 from autocoder.codec import Codec
+from autocoder.errors import describe
 from autocoder.message import END, Barrier, Traced
 from autocoder.runtime.channel import Channel
 from autocoder.runtime.region import Contribution, Region
@@ -31,6 +32,14 @@ FIRST: Final = 32
 """Rows of the first fetch, before which nothing is known of their length."""
 POLL_SECONDS: Final = 0.25
 SWEEP_SECONDS: Final = 1.0
+
+
+class UnreadablePayload(ValueError):  # noqa: N818  it names what happened
+    """What is stored is no payload of its port."""
+
+    def __init__(self, error: ValueError) -> None:
+        lines = str(error).splitlines()  # of which the others quote it
+        super().__init__(f"the stored message is no payload of this port: {lines[0] if lines else ''}")
 
 
 class Taken:
@@ -92,6 +101,8 @@ class Inlet:
         self.given = 0
         self.rests = False
         """Whether it has found no row to give, or has ended."""
+        self.tell: Callable[[str | None, ValueError], None] = _nobody
+        """Hears of each row that is no payload."""
         self._store = store
         self._channel = channel
         channel.counts_aside = True
@@ -267,22 +278,27 @@ class Inlet:
             try:
                 payloads.append(self._codec.decode(data or ""))
             except ValueError as error:
-                self._garbage.append(_garbage(self, seq, data, error))
+                unreadable = UnreadablePayload(error)
+                self.tell(data, unreadable)
+                self._garbage.append(_garbage(self, seq, data, unreadable))
                 self._now.seqs.append(seq)
                 continue
             seqs.append(seq)
         return payloads, seqs
 
 
-def _garbage(inlet: Inlet, seq: int, data: str | None, error: ValueError) -> Parked:
+def _garbage(inlet: Inlet, seq: int, data: str | None, error: UnreadablePayload) -> Parked:
     """A row whose data is no payload of this port (edited by hand, say): a dead letter; the others go on."""
-    lines = str(error).splitlines()
     return Parked(
         seq,
         inlet.component,
         inlet.port,
         "dead_letter",
         data=data,
-        error_type="UnreadablePayload",
-        error_message=f"the stored message is no payload of this port: {lines[0] if lines else ''}",
+        error_type=type(error).__name__,
+        error_message=describe(error),
     )
+
+
+def _nobody(_data: str | None, _error: ValueError) -> None:
+    """Told of garbage before anybody wants to hear of it."""

@@ -128,10 +128,10 @@ class Kept:
         producer, consumer = parts.units[edge.source], parts.units[edge.target]
         codec = self._codec(edge.target, edge.port)
 
-        def refused(payload: Any, error: Exception) -> None:
+        def refused(payload: Any, error: ValueError) -> None:
             """A message that cannot be written down is parked at the output that it would have left by, for this channel."""
             if producer.parking is not None:
-                producer.dead_letters += 1
+                self._tell(producer, edge.output, payload, error)
                 producer.parking.park(
                     edge.output, payload, "dead_letter", attempts=1, error=error, target=f"{edge.target}.{edge.port}"
                 )
@@ -147,6 +147,7 @@ class Kept:
             )
             region = parts.regions[self._region_of[edge.target]]
             inlet = Inlet(self._store, *key, channel, codec, region, traced=consumer.traced)
+            inlet.tell = partial(self._tell, consumer, edge.port)
             parts.inlets.append(inlet)
             parts.connect(edge, channel)
         sources = {self._region_of[each.edge.source] for each in self._outlets[key]}
@@ -156,11 +157,18 @@ class Kept:
         for port in node.ins:
             channel = Channel(f"{node.name}.{port} (inbox)", capacity=DEFAULT_CAPACITY)
             codec, region = self._codec(node.name, port), parts.regions[self._region_of[node.name]]
-            inlet = Inlet(self._store, node.name, port, channel, codec, region, traced=parts.units[node.name].traced)
+            unit = parts.units[node.name]
+            inlet = Inlet(self._store, node.name, port, channel, codec, region, traced=unit.traced)
+            inlet.tell = partial(self._tell, unit, port)
             if node.inbox == "drain":
                 inlet.keep_open()
             parts.inlets.append(inlet)
             parts.arriving.setdefault(node.name, []).append((port, channel))
+
+    def _tell(self, unit: Unit, port: str, payload: Any, error: ValueError, attempts: int = 1) -> None:
+        """A message that no component was given, or that left none: a dead letter, whatever the policy."""
+        unit.dead_letters += 1
+        unit.failures.tell(unit.node, port, payload, error, attempts)
 
     def equip(self, parts: Parts, unit: Unit, region: Region) -> None:
         node = unit.node
@@ -305,7 +313,7 @@ class Kept:
             payload = codec.decode(row.data or "")
             codec.encode(payload)
         except ValueError as error:
-            unit.dead_letters += 1
+            self._tell(unit, row.port, row.data, error)
             parking.park(row.port, row.data, "dead_letter", attempts=1, error=error, reference=row.seq)
         else:
             for channel in refusing or channels:
@@ -321,6 +329,7 @@ class Kept:
             payload = self._codec(row.component, row.port).decode(row.data or "")
         except ValueError as error:
             if unit.parking is not None:
+                self._tell(unit, row.port, row.data, error, row.attempts)
                 unit.parking.park(
                     row.port, row.data, "dead_letter", attempts=row.attempts, error=error, reference=row.seq
                 )

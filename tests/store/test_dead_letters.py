@@ -230,7 +230,7 @@ async def test_a_row_edited_to_garbage_is_a_dead_letter_again_and_the_others_go_
 
 
 async def test_a_waiting_row_edited_to_garbage_is_a_dead_letter_and_the_others_go_on(
-    url: str, database: Database
+    url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = Jobs()
     ids = await send(url, jobs.pipeline, "requests", [Job(number) for number in range(3)])
@@ -238,8 +238,11 @@ async def test_a_waiting_row_edited_to_garbage_is_a_dead_letter_and_the_others_g
         await connection.execute(
             sa.update(port_messages).where(port_messages.c.seq == seq_in(ids[1])).values(message_data="[7]")
         )
-    await jobs.pipeline.run_async(database=url)
+    with caplog.at_level("WARNING"):
+        summary = await jobs.pipeline.run_async(database=url)
     assert jobs.done.got == [0, 2]
+    assert summary.dead_letters == 1
+    assert "component 'requests', port 'in': dead letter after 1 attempt: UnreadablePayload" in caplog.text
     (garbage,) = await every_letter(database)
     assert (garbage.id, garbage.component, garbage.error_type) == (ids[1], "requests", "UnreadablePayload")
 

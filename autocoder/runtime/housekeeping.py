@@ -75,7 +75,7 @@ def _components(parts: Parts) -> Sequence[ComponentReading]:
     return [
         ComponentReading(
             name,
-            unit.given + unit.dead_letters if unit.node.kind == "source" else unit.taken,
+            unit.given + unit.taken if unit.node.kind == "source" else unit.taken,
             unit.given,
             unit.dropped,
             unit.dead_letters,

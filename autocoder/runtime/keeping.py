@@ -168,6 +168,7 @@ class Kept:
     def _tell(self, unit: Unit, port: str, payload: Any, error: ValueError, attempts: int = 1) -> None:
         """A message that no component was given, or that left none: a dead letter, whatever the policy."""
         unit.dead_letters += 1
+        unit.taken += port in unit.node.ins
         unit.failures.tell(unit.node, port, payload, error, attempts)
 
     def equip(self, parts: Parts, unit: Unit, region: Region) -> None:

@@ -159,7 +159,7 @@ class Run:
         components = {
             name: ComponentSummary(
                 kind=unit.node.kind if unit.node.inbox is None else "inbox",
-                taken=unit.given + unit.dead_letters if unit.node.kind == "source" else unit.taken,
+                taken=unit.given + unit.taken if unit.node.kind == "source" else unit.taken,
                 given=unit.given,
                 dead_letters=unit.dead_letters,
                 dropped=unit.dropped + dropped[name],
@@ -355,7 +355,7 @@ def _activity(sources: list[SourceStage], inlets: list[Inlet], stages: list[Stag
     """How much happened in a region: when it grows there is something to commit."""
 
     def activity() -> int:
-        read = sum(each.unit.given + each.unit.dead_letters for each in sources) + sum(each.given for each in inlets)
+        read = sum(each.unit.given + each.unit.taken for each in sources) + sum(each.given for each in inlets)
         return read + sum(each.resumed for each in stages) + sum(each.resumed for each in sources)
 
     return activity

@@ -181,6 +181,7 @@ class SourceStage:
         return is_held_up or time.monotonic() >= self._pause_at
 
     def _examined(self, batch: Batch[Any]) -> Sequence[Any]:
+        self.unit.taken += len(batch.rejected)
         for rejected in batch.rejected:
             self.unit.settle(OUT, rejected, rejected.error, 1)
         if not self._traced:

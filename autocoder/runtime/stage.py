@@ -55,6 +55,7 @@ class Stage:
         """A parked message from the store, to be given to one of this stage's units; too late, it is the next run's."""
         if self.finishing:
             return
+        unit.taken += 1
         add = partial(self.waiting.add, unit, row.port, payload, row.attempts, row.seq, row.identity)
         key = None if unit.line is None else unit.line.key(row.port, unit.item(payload, row.seq, row.identity))
         if unit.line is not None and key is not None and unit.line.is_held(key):

@@ -52,6 +52,7 @@ class Unit:
         """What the runtime itself has to remember of this component with the epoch at hand."""
         self.cells = list(cells_of(node.component).values())
         self.taken = self.given = self.dropped = self.dead_letters = self.retried = 0
+        """Of a source `taken` are the pieces of input that were rejected: of the others it says how many it gave."""
 
     def flow(self, port: str, batch: list[Any]) -> Flow:
         """Handle messages of one port and pass on what they give."""

@@ -17,6 +17,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 _MUCH: Final = 8 * 1024 * 1024
+_LONG: Final = 2048
+"""From so many characters on a payload takes longer to encode than to be asked for its errors."""
 _BYTES_PER_CHARACTER: Final = 4
 """At most, in UTF-8."""
 _KIND: Final = re.compile(r"'type': '([\w-]+)'")
@@ -87,6 +89,7 @@ class Codec:
         self._hint = hint
         self._from_json = adapter.validator.validate_json
         self._most_bytes = most_bytes
+        self._are_long = False
 
     @cached_property
     def _all(self) -> TypeAdapter[Any]:
@@ -109,18 +112,27 @@ class Codec:
         """The JSON text of each; raises PayloadError where one has no such form or is over the limit.
 
         To ask for errors costs more than to encode, payload by payload. So the list is encoded once more, as a whole, only to
-        ask: that text cannot be cut into its elements. Where that would take memory, or something is wrong, each is asked for.
+        ask: that text cannot be cut into its elements. Where payloads are long, or something is wrong, each is asked for.
         """
+        if self._are_long:
+            return self._encode_each(payloads)
         to_json = self._to_json
         try:
             encoded = [to_json(payload, warnings=False).decode() for payload in payloads]
-            if sum(map(len, encoded)) * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
+            length = sum(map(len, encoded))
+            self._are_long = length > _LONG * len(encoded)
+            if length * _BYTES_PER_CHARACTER <= min(_MUCH, self._most_bytes):
                 whole = self._all.serializer.to_json(payloads, warnings="error")
                 if not self._lost_numbers(payloads, whole):
                     return encoded
         except (PydanticSerializationError, ValueError, TypeError, RecursionError):
             pass
-        return [self.encode(payload) for payload in payloads]
+        return self._encode_each(payloads)
+
+    def _encode_each(self, payloads: Sequence[Any]) -> list[str]:
+        encoded = [self.encode(payload) for payload in payloads]
+        self._are_long = sum(map(len, encoded)) > _LONG * len(encoded)
+        return encoded
 
     def _lost_numbers(self, payload: Any, data: bytes) -> bool:
         return b"null" in data and self._may_hold_floats and _lost_numbers(payload, data)

@@ -51,8 +51,8 @@ class Slot:
 class PoolStage(Stage):
     """Feeds slots to at most `concurrency` callers and emits what comes back.
 
-    At most twice as many slots exist as calls may be in flight, so that one slow call at the head of an ordered stage holds
-    back a bounded number of results.
+    A few more slots exist than calls may be in flight, so that no caller waits for work. In an ordered stage twice as many:
+    one slow call at its head holds back a bounded number of results.
     """
 
     head: Worker
@@ -67,6 +67,8 @@ class PoolStage(Stage):
         self._adapts = slot_size is None and not alone
         self._callers = head.node.concurrency
         self._ordered = head.node.ordered
+        self._most = self._callers + max(1, self._callers if self._ordered or self._adapts else self._callers // 4)
+        """So many slots there may be: each is a row at a barrier."""
         self._slots: deque[Slot] = deque()
         self._live: dict[Slot, None] = {}
         self._todo: deque[Slot] = deque()
@@ -160,10 +162,10 @@ class PoolStage(Stage):
 
     def _appetite(self) -> int:
         """So many messages it takes at once: what it holds in its hands a barrier waits for as well."""
-        return max(FEW, (2 * self._callers - self._count) * self._slot_size)
+        return max(FEW, (self._most - self._count) * self._slot_size)
 
     async def _room_for_slot(self) -> None:
-        while self._count >= 2 * self._callers:
+        while self._count >= self._most:
             self._free = anyio.Event()
             await self._free.wait()
 

@@ -135,7 +135,7 @@ class Codec:
         return encoded
 
     def _lost_numbers(self, payload: Any, data: bytes) -> bool:
-        return b"null" in data and self._may_hold_floats and _lost_numbers(payload, data)
+        return self._may_hold_floats and b"null" in data and _lost_numbers(payload, data)
 
     @cached_property
     def _may_hold_floats(self) -> bool:

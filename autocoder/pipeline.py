@@ -44,6 +44,7 @@ from autocoder.runtime.heap import at_rest
 from autocoder.runtime.keeping import Kept, Unkept
 from autocoder.runtime.run import Keeper, Run
 from autocoder.runtime.stopping import stoppable
+from autocoder.runtime.switching import quick_switches
 from autocoder.store.ownership import owning
 from autocoder.store.schema import prepare
 from autocoder.store.store import Store
@@ -294,6 +295,8 @@ class Pipeline:
                 self._run = Run(graph, keeper=keeper, redactor=redactor, on_dead_letter=on_dead_letter)
                 stack.enter_context(in_use(opened))
                 stack.enter_context(at_rest())
+                if opened is not None and opened.is_sqlite:
+                    stack.enter_context(quick_switches())
                 begun.set()
                 try:
                     return await self._run()

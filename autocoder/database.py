@@ -25,7 +25,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransactio
 
 from autocoder import sqlite_driver
 from autocoder.database_cures import cure_for
-from autocoder.database_faults import NoConnectionError, UnknownOutcomeError, database_said, is_drivers, is_refusal
+from autocoder.database_faults import (
+    NoConnectionError,
+    UnknownOutcomeError,
+    database_said,
+    is_drivers,
+    is_refusal,
+    is_store_fault,
+)
 from autocoder.database_file import check_file, keep_journal
 from autocoder.database_options import DatabaseOptions
 from autocoder.database_turns import turns_of
@@ -153,8 +160,9 @@ class Database:
                 writer = await self._writing_driver()
                 try:
                     result: T = await writer.at_once(work)
-                except BaseException:
-                    if writer.in_transaction:  # what it has not ended by itself ends with the connection
+                except BaseException as error:
+                    # What it has not ended by itself ends with the connection; one that failed at the file looks at it anew.
+                    if writer.in_transaction or is_store_fault(error):
                         async with self._connected(self.engine) as connection:
                             await connection.invalidate()
                     raise

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from autocoder.database_faults import NoTurnError, UnknownOutcomeError, cause_of, sqlstate
+from autocoder.database_faults import NoTurnError, UnknownOutcomeError, cause_of, is_damage, sqlstate
 
 _BY_STATE: Final = {
     "28P01": "check the user and the password",
@@ -22,10 +22,9 @@ _BY_STATE: Final = {
     "55P03": "another program holds it; wait until that is done",
     "57P03": "wait until the server has started",
 }
+_DAMAGED: Final = "it is damaged; move it away and bring back a copy with `autocoder db restore`"
 _BY_WORD: Final = {
     "locked": "another program holds it; wait until that is done",
-    "malformed": "it is damaged; move it away and bring back a copy with `autocoder db restore`",
-    "not a database": "it is damaged; move it away and bring back a copy with `autocoder db restore`",
     "readonly": "let this user write it and its folder (chmod, chown), or give another with --database",
     "full": "make room on the disk",
     "permission": "let this user read and write it and its folder (chmod, chown), or give another with --database",
@@ -50,6 +49,8 @@ def known_cure(error: BaseException) -> str | None:
         return "check the address, and that the server is running"
     if isinstance(cause, PoolTimeoutError | NoTurnError):
         return "let fewer things happen at once, or raise pool_size or pool_timeout"
+    if is_damage(error):
+        return _DAMAGED
     if isinstance(cause, sqlite3.Error):
         return next((cure for word, cure in _BY_WORD.items() if word in str(cause)), None)
     return None

@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, OperationalError,
 
 _DRIVERS: Final = ("asyncpg", "sqlite3")
 _DAMAGE: Final = re.compile(r"malformed|not a database")
+# SQLITE_IOERR_SHORT_READ: somebody has cut the file, or its log, while it was open; waiting brings nothing back.
+_CUT_SHORT: Final = 522
 _DECLARATION: Final = re.compile(r"readonly database")
 # SQLITE_ERROR: what SQLite says of a statement that it cannot prepare. Trouble of the file or of others has codes of its own.
 _WRONG_STATEMENT: Final = 1
@@ -71,8 +73,9 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an SQLite file is broken."""
-    return _DAMAGE.search(str(cause_of(error))) is not None
+    """Whether an SQLite file, or the log beside it, is broken."""
+    cause = cause_of(error)
+    return getattr(cause, "sqlite_errorcode", None) == _CUT_SHORT or _DAMAGE.search(str(cause)) is not None
 
 
 def is_declaration_fault(error: BaseException) -> bool:
@@ -87,6 +90,8 @@ def is_store_fault(error: BaseException) -> bool:
     """Whether the store itself is in trouble (busy, disconnected, disk full, conflicting transactions), not a row."""
     if isinstance(error, NoConnectionError):
         return not (is_refusal(error) or is_damage(error))
+    if is_damage(error):
+        return False
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, OperationalError):
             return not is_declaration_fault(error)

@@ -17,6 +17,7 @@ import pytest
 
 from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UnreachableError
+from autocoder.runtime.inlet import Inlet
 from tests.faults.scene import Scene, make_tables
 
 PATIENT = {"retry_backoff": 0.02, "retry_cap": 0.1, "busy_timeout": 0.05}
@@ -75,12 +76,16 @@ async def test_a_file_that_another_program_locks(tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.anyio
-async def test_a_file_that_is_damaged_in_mid_run_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_that_is_damaged_in_mid_run_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Inlet, "offer", lambda *_: None)  # who keeps up reads nothing, and may notice nothing
     url = f"sqlite:///{tmp_path}/run.db"
     await make_tables(url)
     scene = Scene(url, DatabaseOptions(url, **PATIENT), "chain", caplog, messages=5000)
     with pytest.raises(
-        UnreachableError, match=r"cannot be used: .*(malformed|not a database); it is damaged; move it away"
+        UnreachableError,
+        match=r"cannot be used: .*(malformed|not a database|disk I/O error); it is damaged; move it away",
     ):
         async with scene.running():
             await scene.under_way()

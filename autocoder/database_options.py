@@ -48,7 +48,7 @@ class DatabaseOptions:
     connect_timeout: float = 10.0
     statement_timeout: float = 60.0
     lock_timeout: float = 10.0
-    idle_in_transaction_timeout: float = 60.0
+    idle_in_transaction_timeout: float = 15.0
     synchronous_commit: str | None = None
     busy_timeout: float = 10.0
     ssl_mode: str | None = None

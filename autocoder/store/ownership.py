@@ -3,6 +3,9 @@
 The lock tells at once that an owner is gone: the kernel (or the server) frees it with the process. The lease covers the
 case in which it is not gone but frozen: when nobody renewed it in time, by the database's clock, it may be taken over,
 and every commit of the old owner fails, since each checks the token inside its transaction.
+
+Whoever takes over from a frozen one has a lease and no lock: that is still with the frozen one, and free for anybody when
+it goes. So the lease says whether its owner has the lock (`locked`), and a lock alone takes nothing from one that has not.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ class Ownership:
             reached("lease.renew")
             try:
                 # Again: a server that restarts forgets it, and one that took over from a frozen owner has not got it yet.
-                await self._lock.take()
+                locked = await self._lock.take()
                 async with self._database.transaction() as connection:
                     kept = await connection.execute(
                         sa.update(regions)
@@ -79,7 +82,7 @@ class Ownership:
                             regions.c.pipeline == self._pipeline,
                             sa.tuple_(regions.c.region, regions.c.token).in_(list(self.tokens.items())),
                         )
-                        .values(expires_at=_from_now(self._database))
+                        .values(expires_at=_from_now(self._database), locked=locked)
                     )
             except (DBAPIError, OSError):
                 continue  # the store is in trouble: commits wait for it, too, and the fence judges in the end
@@ -108,17 +111,21 @@ async def owning(
         lock = await stack.enter_async_context(_lock(database, pipeline))
         owner = f"{socket.gethostname()}:{os.getpid()}"
         wanted = list(names)
+        attempts = None if wait else database.options.retry_attempts
+        hangs_at = anyio.current_time() + database.options.lease
 
-        async def attempt() -> Ownership | str:
-            return await _take(database, pipeline, wanted, owner, lock, admit)
+        async def attempt() -> Ownership | str | None:
+            hangs = anyio.current_time() >= hangs_at
+            return await _take(database, pipeline, wanted, owner, lock, admit, hangs=hangs)
 
         while True:
-            attempts = None if wait else database.options.retry_attempts
             taken = await patiently(database, "lease the pipeline", attempt, attempts=attempts)
             if isinstance(taken, Ownership):
                 break
-            if not wait:
-                raise _owned(database, pipeline, taken, "wait for it with --wait, or stop that instance")
+            if taken is not None:
+                if not wait:
+                    raise _owned(database, pipeline, taken, "wait for it with --wait, or stop that instance")
+                hangs_at = anyio.current_time() + database.options.lease
             await anyio.sleep(WAIT_SECONDS)
         reached("lease.taken")
         try:
@@ -155,18 +162,18 @@ async def undisturbed(database: Database, pipeline: str) -> AsyncIterator[AsyncC
 async def _held(
     connection: AsyncConnection, database: Database, pipeline: str, *, locked: bool
 ) -> tuple[list[sa.Row[Any]], str | None]:
-    """All regions of a pipeline, locked, and who owns them.
+    """All regions of a pipeline, their rows locked, and who owns them.
 
-    All, not only those of the graph at hand: an instance of the graph before owns others, and counts as well.
+    All, not only those of the graph at hand: an instance of the graph before owns others, and counts as well. With the lock
+    (`locked`) a lease counts no longer whose owner had it: that owner is gone.
     """
     table = regions.c
     fresh = sa.and_(table.expires_at.is_not(None), table.expires_at > _clock(database))
-    query = sa.select(table.region, table.token, table.epoch, table.owner, table.unclean_starts, fresh.label("fresh"))
+    wanted = (table.region, table.token, table.epoch, table.owner, table.unclean_starts, table.locked)
+    query = sa.select(*wanted, fresh.label("fresh"))
     found = await connection.execute(query.where(table.pipeline == pipeline).order_by(table.region).with_for_update())
-    rows = list(found)
-    if locked:
-        return rows, None
-    return rows, next((str(row.owner) for row in rows if row.fresh), None)
+    rows: list[sa.Row[Any]] = list(found)
+    return rows, next((str(row.owner) for row in rows if row.fresh and not (locked and row.locked)), None)
 
 
 async def _take(
@@ -176,8 +183,14 @@ async def _take(
     owner: str,
     lock: _FileLock | _AdvisoryLock,
     admit: Admission,
-) -> Ownership | str:
-    """Raise the tokens of all regions, or say who owns them."""
+    *,
+    hangs: bool,
+) -> Ownership | str | None:
+    """Raise the tokens of all regions, or say who owns them.
+
+    None: somebody has the lock and no lease, since it starts or ends (or only looks whether the lock is free). That is over
+    soon, and to take the lease meanwhile would leave the lock to a third; if it takes as long as a lease, it `hangs`.
+    """
     table = regions.c
     locked = await lock.take()
     async with database.transaction() as connection:
@@ -187,7 +200,11 @@ async def _take(
                 await connection.execute(_if_absent(database, pipeline, name))
             rows, other = await _held(connection, database, pipeline, locked=locked)  # another may have been first
         if other is not None:
+            if locked:
+                await lock.release()  # its owner is to have it
             return other
+        if not (locked or hangs or any(row.owner is not None for row in rows)):
+            return None
         mine = sa.and_(table.pipeline == pipeline, table.region.in_(names))
         await connection.execute(
             sa.update(regions)
@@ -196,6 +213,7 @@ async def _take(
                 token=table.token + 1,
                 owner=owner,
                 expires_at=_from_now(database),
+                locked=locked,
                 unclean_starts=table.unclean_starts + 1,
             )
         )
@@ -269,6 +287,9 @@ class _FileLock:
             return False
         return True
 
+    async def release(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
     def close(self) -> None:
         os.close(self._descriptor)
 
@@ -292,11 +313,12 @@ class _AdvisoryLock:
             self._held = bool((await self._connection.execute(sa.select(query))).scalar_one())
             await self._connection.commit()
         except BaseException:
-            await self.close()
+            await self.release()
             raise
         return self._held
 
-    async def close(self) -> None:
+    async def release(self) -> None:
+        """Give the lock back, if it is held, with its session."""
         self._held, self._connection = False, None
         await self._session.aclose()
 
@@ -315,4 +337,4 @@ async def _lock(database: Database, pipeline: str) -> AsyncIterator[_FileLock | 
     try:
         yield advisory
     finally:
-        await advisory.close()
+        await advisory.release()

@@ -49,7 +49,8 @@ def _not_negative(*columns: str) -> str:
 
 
 # A region is the unit of commit and of ownership. `token` grows with every take-over: a commit under an older one fails.
-# `unclean_starts` counts the starts since the last commit; a lease is held until `expires_at`.
+# `unclean_starts` counts the starts since the last commit; a lease is held until `expires_at`,
+# by an owner that has the pipeline's lock as well (`locked`) or took over from one that is frozen and still has that.
 regions = Table(
     "regions",
     metadata,
@@ -58,6 +59,7 @@ regions = Table(
     Column("token", sa.BigInteger, nullable=False, server_default="0"),
     Column("owner", sa.Text),
     Column("expires_at", Instant),
+    Column("locked", sa.Boolean, nullable=False, server_default=sa.false()),
     Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
     Column("unclean_starts", sa.Integer, nullable=False, server_default="0"),
     Column("fingerprint", JsonText),

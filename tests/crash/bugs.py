@@ -217,7 +217,7 @@ def takeover_keeps_token() -> None:
 
     async def taking(database: Any, pipeline: str, *given: Any, **named: Any) -> Any:
         taken = await take(database, pipeline, *given, **named)
-        if not isinstance(taken, str):
+        if isinstance(taken, ownership.Ownership):
             taken.tokens = {region: token - 1 for region, token in taken.tokens.items()}
             async with database.transaction() as connection:
                 mine = regions.c.pipeline == pipeline

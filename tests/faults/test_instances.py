@@ -22,7 +22,7 @@ from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UnreachableError
 from autocoder.store.committing import LeaseLost
 from autocoder.store.owners import owners
-from autocoder.store.ownership import OwnedElsewhereError, owning
+from autocoder.store.ownership import WAIT_SECONDS, OwnedElsewhereError, Ownership, _lock, owning
 from autocoder.store.schema import prepare
 from tests.cli.jobs import database_of
 from tests.store.fresh import BOTH, fresh_sqlite
@@ -189,30 +189,70 @@ async def test_a_lock_that_the_server_forgot_is_taken_again(postgres_url: str, r
                 with anyio.fail_after(30):
                     while not await _locks(other):
                         await anyio.sleep(0.02)
-                with pytest.raises(OwnedElsewhereError, match="running already"):
-                    async with owning(other, "p", ["r"], wait=False):
-                        raise AssertionError
+                await _refused(other)
                 tasks.cancel_scope.cancel()
 
 
 @pytest.mark.anyio
 async def test_who_took_over_from_a_frozen_one_is_not_robbed_by_a_third(url: str) -> None:
-    """The lock stays with the frozen one, and is free when that leaves: before a third gets it, its new owner has it."""
+    """The lock stays with the frozen one, and is free when that leaves; its new owner gets it, whoever else asks."""
     options = DatabaseOptions(url, lease=2.0)
     async with AsyncExitStack() as stack:
         frozen, second, third = [await stack.enter_async_context(open_database(options)) for _ in range(3)]
         await prepare(frozen)
         async with owning(frozen, "p", ["r"], wait=False):
             ownership = await stack.enter_async_context(owning(second, "p", ["r"], wait=True))
+        await _refused(third)  # the lock is free
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ownership.keep)
             with anyio.fail_after(30):
                 while await owners(third) != ["p"]:
                     await anyio.sleep(0.02)
-            with pytest.raises(OwnedElsewhereError, match="running already"):
-                async with owning(third, "p", ["r"], wait=False):
-                    raise AssertionError
+            await _refused(third)
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_lease_is_not_taken_while_its_owner_is_leaving(url: str) -> None:
+    """It has given the lease back and has the lock: who took the lease now would leave the lock to a third."""
+    async with AsyncExitStack() as stack:
+        leaving, second, third = [await stack.enter_async_context(open_database(url)) for _ in range(3)]
+        await prepare(leaving)
+        async with anyio.create_task_group() as tasks:
+            own: list[Ownership] = []
+
+            async def wait_for_it() -> None:
+                own.append(await stack.enter_async_context(owning(second, "p", ["r"], wait=True)))
+
+            async with owning(leaving, "p", ["r"], wait=False):
+                async with third.transaction() as connection:
+                    await connection.execute(sa.text("UPDATE regions SET owner = NULL, expires_at = NULL"))
+                tasks.start_soon(wait_for_it)
+                await anyio.sleep(3 * WAIT_SECONDS)
+                assert own == []
+            with anyio.fail_after(30):
+                while not own:
+                    await anyio.sleep(0.02)
+        await _refused(third)
+
+
+@pytest.mark.anyio
+async def test_one_that_froze_between_lock_and_lease_is_not_waited_for_longer_than_a_lease(url: str) -> None:
+    async with AsyncExitStack() as stack:
+        options = DatabaseOptions(url, lease=1.0)
+        frozen, second = [await stack.enter_async_context(open_database(options)) for _ in range(2)]
+        await prepare(frozen)
+        async with _lock(frozen, "p") as lock:
+            assert await lock.take()
+            with anyio.fail_after(30):
+                await stack.enter_async_context(owning(second, "p", ["r"], wait=False))
+        await _refused(frozen)
+
+
+async def _refused(database: Database) -> None:
+    with pytest.raises(OwnedElsewhereError, match="running already"):
+        async with owning(database, "p", ["r"], wait=False):
+            raise AssertionError
 
 
 async def _kill_sessions(database: Database) -> None:

@@ -15,7 +15,13 @@ from tests.faults.scene import Scene, make_tables
 from tests.faults.servers import Server
 
 pytestmark = pytest.mark.anyio
-PATIENT = {"retry_backoff": 0.05, "retry_cap": 0.2, "connect_timeout": 2.0, "statement_timeout": 1.0}
+PATIENT = {
+    "retry_backoff": 0.05,
+    "retry_cap": 0.2,
+    "connect_timeout": 2.0,
+    "statement_timeout": 1.0,
+    "idle_in_transaction_timeout": 1.0,  # a session whose client is behind a black hole keeps what it has locked
+}
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ def _create_messages() -> None:
         sa.Column("token", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("owner", sa.Text()),
         sa.Column("expires_at", INSTANT),
+        sa.Column("locked", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("epoch", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("unclean_starts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("fingerprint", JSON_TEXT),

@@ -44,6 +44,10 @@ DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncp
 _random = random.Random()  # noqa: S311  jitter is no secret
 # How long the end of a transaction may take before its connection is given up: nobody may wait for a dead network.
 END_SECONDS: Final = 5.0
+# What a transaction has changed stays in memory until its commit, up to 32 MiB; by default all above 2 MiB goes to the log at
+# once, is read back where it is changed again, and goes there a second time: half as much again for payloads of 100 KB.
+# `cache_size` would do the same, but keep as much for pages that nobody has changed.
+SPILL_PAGES: Final = 8192
 
 
 def parse_url(url: str) -> sa.URL:
@@ -295,7 +299,7 @@ def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine,
         connect_args=arguments,
         hide_parameters=True,
     )
-    writing = (busy, "synchronous=FULL", "foreign_keys=ON")
+    writing = (busy, "synchronous=FULL", "foreign_keys=ON", f"cache_spill={SPILL_PAGES}")
     sa.event.listen(writer.sync_engine, "connect", partial(_configure_sqlite, pragmas=writing))
     sa.event.listen(writer.sync_engine, "connect", keep_journal)
     sa.event.listen(writer.sync_engine, "begin", sqlite_driver.begin_immediate)

@@ -48,7 +48,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 QUERY_PAUSE = 0.01
 REQUEST = {"candidates": [{"text": '{"mcpServers": {"a": {"command": "npx"}}}'}]}
 SHIPPED = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
-OURS, IDEAL, QUERIES = "autocoder, all done", "ideal for its workers", "state query meanwhile, p99 in ms"
+OURS, IDEAL, QUERIES = "autocoder, all done", "ideal for its workers", "state query meanwhile, p99"
 
 
 # -- creating and waking ----------------------------------------------------------------------------------------------
@@ -253,7 +253,9 @@ def run_on(database: str, fresh: Callable[[], str], port: int) -> Iterator[Resul
         [
             Contender(OURS, thousand),
             Contender(IDEAL, lambda: number * len(ANSWERS) * ANSWER_SECONDS / WORKERS),
-            Contender(QUERIES, lambda: statistics.quantiles(thousand.queries, n=100, method="inclusive")[98]),
+            Contender(
+                QUERIES, lambda: statistics.quantiles(thousand.queries, n=100, method="inclusive")[98], unit="ms"
+            ),
         ],
         [Bar(IDEAL, most=1.5, of=OURS), Bar(most=100, of=QUERIES)],
         unit="s",

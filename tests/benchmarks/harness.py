@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 OURS = "autocoder"
 
@@ -38,6 +38,7 @@ class Contender:
     """Does `messages` messages of work when called, and is timed; or returns a figure of its own.
 
     `before` is called in front of it, outside the time. `work` is None where it cannot run here, and `absent` says why.
+    `unit` is that of its figure where it is another than that of the benchmark.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Contender:
     messages: int = 1
     absent: str = ""
     before: Callable[[], object] | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Figure:
     median: float
     low: float
     high: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, in `unit`, and how it stands to each bar."""
+    """What was measured, in `unit` where a figure has none of its own, and how it stands to each bar."""
 
     benchmark: str
     unit: str
@@ -99,6 +102,7 @@ def measure(
     """Alternate the contenders for so many rounds, after one that warms up."""
     rounds, first = (1, 0) if OPTIONS.quick else (rounds, int(warm_up))
     missing = {each.name: each.absent for each in contenders if each.work is None}
+    units = {each.name: each.unit or unit for each in contenders}
     failed: set[str] = set()
     figures: dict[str, list[float]] = {each.name: [] for each in contenders if each.work is not None}
     for number in range(first + rounds):
@@ -116,7 +120,7 @@ def measure(
         benchmark,
         unit,
         rounds,
-        {name: Figure(statistics.median(each), min(each), max(each)) for name, each in figures.items()},
+        {name: Figure(statistics.median(each), min(each), max(each), units[name]) for name, each in figures.items()},
         missing,
         [_judged(bar, figures) for bar in bars if _names(bar) <= figures.keys() | failed],
     )
@@ -134,11 +138,7 @@ def measure_curve(
     warm_up: bool = True,
 ) -> Result:
     """As `measure`, over the steps of one number; bars name a contender at a step by `step(name, number, x)`."""
-    contenders = [
-        Contender(step(each.name, number, x), each.work, each.messages, each.absent, each.before)
-        for number in steps
-        for each in at(number)
-    ]
+    contenders = [replace(each, name=step(each.name, number, x)) for number in steps for each in at(number)]
     result = measure(benchmark, contenders, bars, unit=unit, rounds=rounds, warm_up=warm_up)
     found = {name: figure.median for name, figure in result.figures.items()}
     lines = {

@@ -47,9 +47,10 @@ def table(result: Result) -> str:
         shown.sort(key=lambda each: -each[1].median)
     for name, figure in shown:
         spread = f"({_number(figure.low)} to {_number(figure.high)})"
-        lines.append(f"  {name:<58} {_number(figure.median):>12}   {spread}")
+        unit = "" if figure.unit == result.unit else f" {figure.unit}"
+        lines.append(f"  {name:<58} {_number(figure.median):>12}{unit}   {spread}")
     lines += [f"  {name:<58} {'none':>12}   {why}" for name, why in result.absent.items()]
-    lines += [f"  {'met' if bar['met'] else 'MISSED'}: {_said(bar, result.unit)}" for bar in result.bars]
+    lines += [f"  {'met' if bar['met'] else 'MISSED'}: {_said(bar, result)}" for bar in result.bars]
     return "\n".join(lines)
 
 
@@ -69,21 +70,20 @@ def bars(found: Mapping[str, Any]) -> str:
     """A line for each bar: what was measured, ours, what it stands against, and the ratio, bold where the bar is missed."""
     lines = ["| what | autocoder | against | ratio | bar |", "| --- | ---: | ---: | ---: | ---: |"]
     for result in found["results"]:
-        figures, unit = result["figures"], result["unit"]
+        figures = result["figures"]
         for bar in result["bars"]:
-            ours = figures.get(bar["of"], {}).get("median")
             name = re.sub(r"^autocoder(?:, )?", "", bar["of"])
             what = f"{result['benchmark']}{f'; {name}' if name else ''}"
-            against = f"{bar['against']}: {_shown(figures, bar['against'], unit)}" if bar["against"] else ""
+            against = f"{bar['against']}: {_shown(figures, bar['against'])}" if bar["against"] else ""
             limit = f"at least {bar['least']:,}" if bar["least"] is not None else f"at most {bar['most']:,}"
             value = f"{bar['value']:,}" if bar["value"] is not None and bar["against"] else ""
-            shown = "none" if ours is None else f"{_number(ours)} {unit}"
+            shown = _shown(figures, bar["of"])
             lines.append(f"| {what} | {shown if bar['met'] else f'**{shown}**'} | {against} | {value} | {limit} |")
     return "\n".join(lines)
 
 
-def _shown(figures: Mapping[str, Any], name: str, unit: str) -> str:
-    return f"{_number(figures[name]['median'])} {unit}" if name in figures else "none"
+def _shown(figures: Mapping[str, Any], name: str) -> str:
+    return f"{_number(figures[name]['median'])} {figures[name]['unit']}" if name in figures else "none"
 
 
 def _plot(result: Result, curve: Curve) -> None:
@@ -108,8 +108,9 @@ def _plot(result: Result, curve: Curve) -> None:
     pyplot.close(figure)
 
 
-def _said(bar: Mapping[str, object], unit: str) -> str:
-    against = f" x {bar['against']}" if bar["against"] else f" {unit}"
+def _said(bar: Mapping[str, Any], result: Result) -> str:
+    figure = result.figures.get(bar["of"])
+    against = f" x {bar['against']}" if bar["against"] else f" {figure.unit if figure else result.unit}"
     limits = [f"at {name} {bar[name]:,}" for name in ("least", "most") if bar[name] is not None]
     value = "no figure" if bar["value"] is None else f"{bar['value']:,}"
     return f"{bar['of']}: {value}{against} (bar: {' and '.join(limits)})"

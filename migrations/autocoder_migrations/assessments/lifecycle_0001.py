@@ -101,6 +101,7 @@ GUARD_AND_VIEWS: Final = {
 
 def upgrade() -> None:
     _create_states()
+    _index_states()
     _create_audit()
     _create_metrics()
     for statement in GUARD_AND_VIEWS[op.get_bind().dialect.name]:
@@ -183,6 +184,10 @@ def _create_states() -> None:
         sa.UniqueConstraint("assessment_id", name="uq_assessment_states_assessment_id"),
         sqlite_autoincrement=True,
     )
+
+
+def _index_states() -> None:
+    table = "assessment_states"
     op.create_index("ix_assessment_states_claim", table, ["claim_rank", "id"], **_where("state = 'pending'"))
     op.create_index("ix_assessment_states_deadline", table, ["deadline_at"], **_where("state = 'processing'"))
     op.create_index("ix_assessment_states_retry", table, ["next_retry_at"], **_where("next_retry_at IS NOT NULL"))

@@ -44,7 +44,9 @@ error_message, error_details FROM port_messages WHERE status = 'dead_letter'
 
 
 def upgrade() -> None:
+    _create_regions()
     _create_messages()
+    _index_messages()
     _create_state()
     _create_metrics()
     _create_storage_and_savepoints()
@@ -68,7 +70,7 @@ def _where(text: str, sqlite: str | None = None) -> dict[str, Any]:
     return {"sqlite_where": sa.text(sqlite or text), "postgresql_where": sa.text(text)}
 
 
-def _create_messages() -> None:
+def _create_regions() -> None:
     op.create_table(
         "regions",
         sa.Column("pipeline", sa.Text(), nullable=False),
@@ -85,6 +87,9 @@ def _create_messages() -> None:
         sa.CheckConstraint("token >= 0 AND epoch >= 0 AND unclean_starts >= 0", name=op.f("ck_regions_counts")),
         _json("regions", "fingerprint"),
     )
+
+
+def _create_messages() -> None:
     op.create_table(
         "port_messages",
         sa.Column("seq", KEY, primary_key=True, autoincrement=True),
@@ -126,6 +131,9 @@ def _create_messages() -> None:
         _json("port_messages", "error_details"),
         sqlite_autoincrement=True,
     )
+
+
+def _index_messages() -> None:
     op.create_index(
         "ix_port_messages_channel",
         "port_messages",

@@ -237,14 +237,14 @@ def run_on(database: str, fresh: Callable[[], str], port: int) -> Iterator[Resul
         ],
         [Bar(least=2000, of=batches), Bar(least=300, of=one), Bar(least=300, of=many)] if is_server else [],
         unit="assessments/s",
-        rounds=3,
+        rounds=5,
     )
     yield measure(
         f"a waiter wakes after the commit, {database}",
         [Contender("median", lambda: asyncio.run(waking(fresh(), wakes)))],
         [Bar(most=50, of="median")],
         unit="ms",
-        rounds=3,
+        rounds=5,
     )
     number = max(20, OPTIONS.sized(AT_ONCE))
     thousand = Thousand(fresh, port, number)
@@ -259,7 +259,7 @@ def run_on(database: str, fresh: Callable[[], str], port: int) -> Iterator[Resul
         ],
         [Bar(IDEAL, most=1.5, of=OURS), Bar(most=100, of=QUERIES)],
         unit="s",
-        rounds=3,
+        rounds=5,
         warm_up=False,
     )
 

@@ -249,6 +249,23 @@ async def test_one_that_froze_between_lock_and_lease_is_not_waited_for_longer_th
         await _refused(frozen)
 
 
+@pytest.mark.anyio
+async def test_one_that_froze_in_a_transaction_gives_its_rows_back(request: pytest.FixtureRequest) -> None:
+    """On PostgreSQL, that is: on SQLite nothing but its process can let go of the file."""
+    with database_of("postgresql", request, Path()) as url:
+        options = DatabaseOptions(url, lease=1.0, idle_in_transaction_timeout=1.0)
+        async with open_database(options) as frozen, open_database(url) as second:
+            await prepare(frozen)
+            async with owning(frozen, "p", ["r"], wait=False) as before:
+                with pytest.raises(sa.exc.DBAPIError, match="connection is closed|idle-in-transaction"):
+                    async with frozen.transaction() as connection:
+                        await connection.execute(sa.text("UPDATE regions SET epoch = epoch + 1"))
+                        with anyio.fail_after(30):
+                            async with owning(second, "p", ["r"], wait=True) as taken:
+                                assert (taken.tokens, taken.epochs) == ({"r": before.tokens["r"] + 1}, {"r": 0})
+                        await connection.execute(sa.text("UPDATE regions SET epoch = epoch + 1"))
+
+
 async def _refused(database: Database) -> None:
     with pytest.raises(OwnedElsewhereError, match="running already"):
         async with owning(database, "p", ["r"], wait=False):

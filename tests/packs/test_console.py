@@ -53,6 +53,11 @@ async def test_a_payload_without_a_form_prints_nothing_of_its_batch(capsys: pyte
     assert capsys.readouterr().out == ""
 
 
+async def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    await Print().write([{"n": [float("nan"), float("-inf")]}, float("inf")])
+    assert capsys.readouterr().out == '{"n":[null,null]}\nnull\n'
+
+
 SCRIPT = """
 import sys, anyio
 from autocoder_components.console import Print

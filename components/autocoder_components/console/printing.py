@@ -36,10 +36,10 @@ class Print(Sink[Any]):
       out:    {use: console.Print, from: orders, with: {format: repr}}
     ```
 
-    `json` is the payload as JSON Lines have it; `repr` as Python writes it; `text` is a string as it is, and anything else as
-    str() gives it. Line ends in a payload are escaped, so that a payload stays a line. Secrets are masked. Where
-    standard output is a terminal, control characters and marks that turn the direction of text are escaped too: a
-    payload cannot move the cursor, set the title or look like other text.
+    `json` is the payload as JSON Lines have it, with null for NaN and infinity; `repr` as Python writes it; `text` is a
+    string as it is, and anything else as str() gives it. Line ends in a payload are escaped, so that a payload stays a
+    line. Secrets are masked. Where standard output is a terminal, control characters and marks that turn the direction of
+    text are escaped too: a payload cannot move the cursor, set the title or look like other text.
 
     Each batch is written and flushed before the next is taken. When the reader is gone (`| head`), writing fails with
     BrokenPipeError and the pipeline stops, as any program in a pipe does: what could not be printed does not count as

@@ -45,7 +45,8 @@ class ReadCsv(Source[Row]):
 
     The first row of each file names the columns, unless `columns` does. By default a payload is a dict of strings. For
     another type the cells are converted ("7" to 7, "2026-01-31" to a date); an empty cell that the type
-    refuses counts as None, and if it refuses that, as not given.
+    refuses counts as None, and if it refuses that, as not given. A float takes nan and inf, and makes inf of what is too
+    large for it (1e999); `pydantic.FiniteFloat` refuses all of them.
 
     Cells may be quoted with `"` and then hold delimiters, line ends and doubled quotes, as in RFC 4180; empty lines
     are skipped. A row with a wrong number of cells, bad quoting or a value that does not fit is rejected with

@@ -39,8 +39,8 @@ class WriteCsv(Sink[Any], resumes=True):
     Payloads have named fields: dataclasses, pydantic models (by alias), TypedDicts, dicts. The first one gives the
     columns, and a later one with a field of another name is refused; `columns` chooses some of the fields instead. A
     field that is missing or None is an empty cell; true and false are written so; dates as in ISO 8601; lists and objects
-    as JSON. Secrets are masked. The file is published as by files.WriteJsonLines; with `append`, the
-    columns are those of the file.
+    as JSON, with null for NaN and infinity; elsewhere these are the cells nan, inf and -inf. Secrets are masked. The file
+    is published as by files.WriteJsonLines; with `append`, the columns are those of the file.
     """
 
     path: OutputPath
@@ -137,7 +137,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        return to_json(value).decode()
+        return to_json(value, inf_nan_mode="null").decode()
     return value
 
 

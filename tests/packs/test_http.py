@@ -245,6 +245,20 @@ async def test_an_answer_that_is_no_json_stops_with_its_place(server: Server) ->
         await read(Get(url=server.url))
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [("NaN", "NaN is no JSON"), ("-Infinity", "-Infinity is no"), ("1e999", "number 1e999 is too")]
+)
+async def test_a_number_that_json_does_not_have_is_no_json(server: Server, number: str, said: str) -> None:
+    server.reply = lambda _: Reply(200, f'[{{"n": {number}}}]'.encode())
+    with pytest.raises(ValueError, match=f"is no JSON: .*{said}"):
+        await read(Get(url=server.url))
+    server.reply = lambda _: Reply(200, f'{{"n": 1}}\n{{"n": {number}}}\n{{"n": "{number}"}}'.encode())
+    [batch] = await read(Get(url=server.url, format="lines"))
+    assert batch.payloads == [{"n": 1}, {"n": number}]
+    [rejected] = batch.rejected
+    assert said in str(rejected.error) and str(rejected.place).endswith("line 2")
+
+
 # Post
 
 
@@ -332,6 +346,12 @@ async def test_a_redirect_keeps_the_method_or_is_refused(server: Server) -> None
     server.reply = lambda _: Reply(302, headers={"Location": "/b"})
     with pytest.raises(ExchangeError, match="would make a GET of it"):
         await post(Post(url=f"{server.url}/a"), [1])
+
+
+async def test_numbers_that_json_does_not_have_become_null(server: Server) -> None:
+    await post(Post(url=server.url), [{"n": [float("nan"), float("-inf")]}])
+    await post(Post(url=server.url, batch=True), [float("inf"), 1.5])
+    assert [request.body for request in server.requests] == [b'{"n":[null,null]}', b"[null,1.5]"]
 
 
 async def test_what_is_no_json_is_refused_by_its_type(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from math import isfinite
 from typing import Any, Final, Literal
 
 import anyio
@@ -38,7 +39,8 @@ class Get(Source[T]):
     429, 5xx and failed connections are tried again, as long as the server asks (Retry-After) and within the cap; after the
     last attempt, and on any other error, the pipeline stops (exit code 69 where the server is away or stays busy).
     Redirects to another host are refused unless allowed, and never get the headers. An element that does not fit the
-    `payload` type is rejected as a message.
+    `payload` type is rejected as a message, and so is a line that is no JSON, as with NaN, Infinity or a number too large
+    for a float (1e999); a document that is none stops the pipeline.
 
     ```yaml
     pipeline: watch-releases
@@ -145,13 +147,15 @@ class Get(Source[T]):
             for number, line in enumerate(answer.body.split(b"\n"), start=1):
                 if line.strip():
                     try:
-                        found.append((f"line {number}", json.loads(line)))
+                        found.append((f"line {number}", _loaded(line)))
                     except (ValueError, RecursionError) as error:
                         place = f"{self._shown}, line {number}"
                         rejected.append(Rejected(line.decode(errors="replace"), error, place))
             return found
         try:
-            document = json.loads(answer.body)
+            document = _loaded(answer.body)
+        except _OddNumberError as error:
+            raise ValueError(f"the answer of {self._shown} is no JSON: {error}") from None
         except (ValueError, RecursionError) as error:
             where = (
                 f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its text"
@@ -162,6 +166,26 @@ class Get(Source[T]):
         if isinstance(document, list):
             return [(f"element {number}", element) for number, element in enumerate(document)]
         return [("the document", document)]
+
+
+class _OddNumberError(ValueError):
+    """NaN, Infinity or a number that no float holds."""
+
+
+def _loaded(text: bytes) -> Any:
+    """The value of a JSON text; raises ValueError also for numbers that are none, or that would come out as infinite."""
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
+def _no_number(name: str) -> Any:
+    raise _OddNumberError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise _OddNumberError(f"the number {text[:20]}{'...' if len(text) > 20 else ''} is too large")
+    return number
 
 
 def _text(cursor: Any) -> str:

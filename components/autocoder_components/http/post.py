@@ -25,6 +25,8 @@ from autocoder_components.http.exchange import (
 class Post(Sink[Any]):
     """Send each payload as JSON to a URL, or with `batch` an array of many in one request.
 
+    NaN and infinity, which JSON does not know, become null.
+
     Each request carries an `Idempotency-Key` that belongs to its message and is the same in every attempt and after a
     restart: a server that heeds it does each of them once. With `batch` the key belongs to the messages of the array
     together, and after a crash the arrays may be cut elsewhere; there a server has to know the payloads themselves.
@@ -129,7 +131,7 @@ class Post(Sink[Any]):
 def to_body(payload: Any) -> bytes:
     """A payload as JSON; raises ValueError that names its type."""
     try:
-        return to_json(payload, bytes_mode="base64")
+        return to_json(payload, bytes_mode="base64", inf_nan_mode="null")
     except PydanticSerializationError:
         raise ValueError(f"a payload of type {type(payload).__name__} holds something that is no JSON") from None
 

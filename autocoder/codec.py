@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -70,6 +71,25 @@ def once_per_type(make: Callable[[Any], T]) -> Callable[[Any], T]:
 def adapter_of(hint: Any) -> TypeAdapter[Any]:
     """The adapter of a type; to make one takes milliseconds."""
     return TypeAdapter(hint)
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text that comes from outside; raises ValueError where it is none.
+
+    NaN and Infinity are none, which parsers take all the same; nor does a number pass that is too large for a float.
+    """
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"the number {text[:20]}{'...' if len(text) > 20 else ''} is too large")
+    return number
 
 
 class PayloadError(ValueError):

@@ -30,7 +30,7 @@ from autocoder.cli.dlq_output import group_data, group_table, letter_data, lette
 from autocoder.cli.loading import open_session
 from autocoder.cli.options import common_options, json_option
 from autocoder.cli.reporting import State, give, give_json, say
-from autocoder.codec import Codec
+from autocoder.codec import Codec, parse_json
 from autocoder.errors import UsageError, count, describe
 from autocoder.masking import masked, unmasked
 from autocoder.sending import without_values
@@ -299,7 +299,7 @@ def with_field(payload: Any, change: str) -> Any:
     if not equals or not path:
         raise UsageError(f"--set {change!r} is no FIELD=VALUE")
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         value = text
     return _with(payload, path.split("."), value, path)
@@ -355,6 +355,6 @@ def _read(file: str) -> str:
 
 def _parsed(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise UsageError(f"{what} is no JSON: {error}; nothing was changed") from error

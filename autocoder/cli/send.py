@@ -16,7 +16,7 @@ import click
 from autocoder.cli.loading import STDIN, Session, open_session
 from autocoder.cli.options import common_options, json_option, pipeline_options
 from autocoder.cli.reporting import State, give, give_json, say
-from autocoder.codec import MOST_BYTES, Codec
+from autocoder.codec import MOST_BYTES, Codec, parse_json
 from autocoder.contract import IN
 from autocoder.database import Database
 from autocoder.database_options import DatabaseOptions
@@ -137,7 +137,9 @@ class Sending:
 
     def _encoded(self, text: str) -> str:
         codec = self._target.codec
-        return codec.encode(codec.decode(text))
+        payload = codec.decode(text)
+        parse_json(text)  # of numbers the codec takes more than JSON has
+        return codec.encode(payload)
 
     async def _ready(self, database: Database) -> None:
         if not self._target.known:

@@ -147,6 +147,9 @@ def test_a_payload_is_mended_field_by_field(
     wrong = cli(*edit, "--set", "number=many", "--pipeline-file", "jobs.yaml")
     assert wrong.code == 2 and "does not fit work.in: number:" in wrong.err and "hush-hush" not in wrong.err
     assert cli(*edit, "--set", "inner.number=1").code == 2
+    assert cli(*edit, "--set", "number=NaN").code == 0
+    shown = json.loads(cli("dlq", "show", letter["id"], "--json", "--database", url).out)
+    assert shown["payload"]["number"] == "NaN", "what is no JSON is text"
     answer = cli(*edit, "--set", "number=11", "--set", "token=new", "--pipeline-file", "jobs.yaml", "--replay")
     assert answer.code == 0 and "edited" in answer.err and "replayed" in answer.err
     send_and_run(url)
@@ -161,6 +164,8 @@ def test_a_payload_comes_from_a_file_as_a_whole(
     edit = ("dlq", "edit", letter["id"], "--database", sqlite, "--file")
     write("broken.json", "{number: 1}")
     assert "is no JSON" in cli(*edit, "broken.json").err
+    write("nan.json", '{"number": NaN}')
+    assert "is no JSON: NaN is no JSON; nothing was changed" in cli(*edit, "nan.json").err
     write("mended.json", '{"number": 12}')
     assert cli(*edit, "mended.json", "--replay").code == 0
     send_and_run(sqlite)

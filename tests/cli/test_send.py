@@ -106,3 +106,35 @@ def test_what_is_wrong_is_told_with_the_cure(cli: Run, arguments: tuple[str, ...
     answer = cli("send", *arguments)
     assert answer.code == 2 and said in answer.err
     assert answer.out == ""
+
+
+PRICES = """
+    pipeline: prices
+    components:
+      prices: {use: flow.Inbox, with: {payload: "prices:Price", until_empty: true}}
+      out: {use: console.Print, from: prices, with: {format: repr}}
+"""
+PRICE = """
+    from dataclasses import dataclass
+
+
+    @dataclass
+    class Price:
+        euro: float
+"""
+
+
+def test_a_number_that_json_does_not_have_is_a_malformed_line(cli: Run, write: Write) -> None:
+    write("prices.py", PRICE)
+    write("prices.yaml", PRICES)
+    for number, said in (("NaN", "NaN is no JSON"), ("1e999", "the number 1e999 is too large")):
+        answer = cli("send", "prices.yaml", "prices", f'{{"euro": {number}}}')
+        assert answer.code == 2 and said in answer.err
+        write("lines", f'{{"euro": 1}}\n{{"euro": {number}}}\n{{"euro": "{number}"}}')
+        answer = cli("send", "prices.yaml", "prices", "--file", "lines")
+        assert answer.code == 1 and "line 2 does not fit prices.in: ValueError:" in answer.err
+    answer = cli("send", "prices.yaml", "prices", "--file", "lines", "--skip-invalid")
+    assert answer.code == 0 and "1 malformed line left out" in answer.err
+    answer = cli("run", "prices.yaml")
+    assert answer.out == "Price(euro=1.0)\n" * 3 + "Price(euro=inf)\n", "a string is what the type makes of it"
+    assert cli("send", "prices", "prices", '{"euro": Infinity}').code == 2, "no type is known"

@@ -15,7 +15,7 @@ class RetryPolicy:
     """How often a failing message is tried. Attempts count the first one; delays are seconds.
 
     The delay before attempt n + 1 is uniform in [0, min(cap, backoff * 2**(n - 1))] (full jitter). `on` names the exception
-    classes that are worth another attempt, by class name or dotted path, subclasses included; empty means any.
+    classes that are worth another attempt, by class name or dotted path, subclasses included; empty means any but SystemExit.
     """
 
     attempts: int = 1

@@ -15,6 +15,8 @@ from operator import length_hint
 from types import MethodType
 from typing import Any
 
+from autocoder.errors import FAULTS, Fault
+
 Call = Callable[[Any], Any]
 
 
@@ -24,7 +26,7 @@ class Failure:
 
     position: int
     item: Any
-    error: Exception
+    error: Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class FusedLoop:
     """The loop over a chain of components of which some (`optional`) may give None for "no message"."""
 
     optional: tuple[bool, ...]
-    _function: Callable[..., tuple[Exception | None, Any, Sequence[int]]]
+    _function: Callable[..., tuple[Fault | None, Any, Sequence[int]]]
     _arguments: Sequence[Any]
     _position_of_line: Mapping[int, int]
 
@@ -105,11 +107,11 @@ def _loop(methods: tuple[bool, ...], optional: tuple[bool, ...]) -> tuple[Callab
         lines.append("            out.append(item)")
     drops_of = "".join(f"{f'drops{number}' if drops else 0}, " for number, drops in enumerate(counted))
     lines += [
-        "    except Exception as error:",
+        "    except FAULTS as error:",
         f"        return error, item, ({drops_of})",
         f"    return None, None, ({drops_of})",
     ]
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = {"FAULTS": FAULTS}
     exec("\n".join(lines), space)  # noqa: S102  fixed words and numbers, as dataclasses and namedtuples are made
     return space["loop"], position_of_line
 

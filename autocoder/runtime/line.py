@@ -12,6 +12,8 @@ from typing import Any
 
 import anyio
 
+from autocoder.errors import FAULTS
+
 
 class Line:
     """The lines of one component: for each key with a failed message at its head, what waits behind it."""
@@ -25,7 +27,7 @@ class Line:
         """The key of a message; None where it cannot be told, over which the message fails in its own time."""
         try:
             return self._key(port, item)
-        except Exception:
+        except FAULTS:
             return None
 
     def is_held(self, key: str | None) -> bool:

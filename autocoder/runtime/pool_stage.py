@@ -14,6 +14,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
+from autocoder.errors import FAULTS, Fault
 from autocoder.message import Barrier, End
 from autocoder.runtime.careful import ProcessDiedError
 from autocoder.runtime.channel import Intake, PortEnd
@@ -26,7 +27,7 @@ from autocoder.store.epoch import Reference
 from autocoder.store.failpoints import reached
 
 FEW: Final = 32
-Result = Sequence[Any] | Exception
+Result = Sequence[Any] | Fault
 Attempt = Callable[[str, list[Any]], Awaitable[list[Result]]]
 
 
@@ -190,7 +191,7 @@ class PoolStage(Stage):
             if self._adapts:
                 self._adapt(time.monotonic() - started, len(slot.items))
             for number, (item, result) in enumerate(zip(slot.items, results, strict=True)):
-                if not isinstance(result, Exception):
+                if not isinstance(result, FAULTS):
                     slot.given.extend(result)
                 elif self.head.parking is None:
                     slot.given.extend(await self._recover(slot.port, item, result))
@@ -229,7 +230,7 @@ class PoolStage(Stage):
 
     async def _recover(self, port: str, item: Any, result: Result) -> Sequence[Any]:
         attempt = 1
-        while isinstance(result, Exception):
+        while isinstance(result, FAULTS):
             delay = self.head.failures.delay(self.head.node, result, attempt)
             if delay is None:
                 self.head.settle(port, item, result, attempt)

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from autocoder.component import Sink
-from autocoder.errors import UnreachableError
+from autocoder.errors import FAULTS, Fault, UnreachableError
 from autocoder.graph import Node
 from autocoder.handler import is_overridden
 from autocoder.message import Barrier
@@ -78,17 +78,17 @@ class SinkUnit(Unit):
             else:
                 written = self.component.write(payloads)
             if written is not None and inspect.isawaitable(written):
-                caught: list[Exception] = []
+                caught: list[Fault] = []
                 yield _catching(written, caught)
                 if caught:
                     raise caught[0]
-        except Exception as error:
+        except FAULTS as error:
             for cell in self.cells:
                 cell.rollback()
             return error
         return None
 
-    def _recover(self, port: str, batch: list[Any], error: Exception) -> Flow:
+    def _recover(self, port: str, batch: list[Any], error: Fault) -> Flow:
         """Try the batch again; then message by message, so that one refused message does not take the others along.
 
         What the operating system refuses (disk full, no connection) is no message's fault: unless the pipeline declares a
@@ -134,7 +134,7 @@ class SinkUnit(Unit):
         """Make durable what was written; a failure is the sink's, not a message's."""
         try:
             await self.component.flush()
-        except Exception as error:
+        except FAULTS as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook="flush") from error
 
     def resume(self, entry: Entry) -> Flow:
@@ -222,8 +222,8 @@ class RefusedRowError(ValueError):
         self.error_type = kind
 
 
-async def _catching(awaitable: Awaitable[Any], caught: list[Exception]) -> None:
+async def _catching(awaitable: Awaitable[Any], caught: list[Fault]) -> None:
     try:
         await awaitable
-    except Exception as error:
+    except FAULTS as error:
         caught.append(error)

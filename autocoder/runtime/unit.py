@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any, Final
 
+from autocoder.errors import FAULTS, Fault
 from autocoder.graph import Node
 from autocoder.message import Barrier, Traced
 from autocoder.runtime.careful import Call, Careful, ProcessDiedError
@@ -133,7 +134,14 @@ class Unit:
                     await collect(given, into)
                 else:
                     into.extend(given)
-        except Exception as error:
+        except FAULTS as error:
+            raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
+
+    async def collected(self, hook: str, given: Any, into: list[Any]) -> None:
+        """Take all that an asynchronous hook gives; raises PipelineError where it fails."""
+        try:
+            await collect(given, into)
+        except FAULTS as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
 
     def settle(
@@ -160,7 +168,7 @@ class Unit:
         if self.parking is not None and reference is not None:
             self.parking.done(reference, port)
 
-    def failed(self, port: str, item: Any, error: Exception, attempts: int, reference: Reference | None = None) -> None:
+    def failed(self, port: str, item: Any, error: Fault, attempts: int, reference: Reference | None = None) -> None:
         """In a durable run a failed message is parked: it is tried again later, and nothing waits for it meanwhile."""
         if self.parking is None or self.waiting is None:
             raise AssertionError("without a store a message is tried again in its place")

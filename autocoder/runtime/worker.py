@@ -16,7 +16,7 @@ import anyio
 
 from autocoder.component import Merger, Transformer
 from autocoder.contract import ANY_PORT, OUT
-from autocoder.errors import storable
+from autocoder.errors import FAULTS, Fault, storable
 from autocoder.graph import Node
 from autocoder.handler import Shape, is_overridden
 from autocoder.message import Emission, Traced
@@ -24,7 +24,7 @@ from autocoder.runtime.ending import FINISH
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
 from autocoder.runtime.fusing import Call, FusedLoop, fused_loop
 from autocoder.runtime.parking import Entry
-from autocoder.runtime.unit import CHUNK, Flow, Unit, collect
+from autocoder.runtime.unit import CHUNK, Flow, Unit
 from autocoder.tracing import passed_key
 
 
@@ -123,7 +123,7 @@ class Worker(Unit):
         for item in batch:
             try:
                 given = self.one(port, item)
-            except Exception as error:
+            except FAULTS as error:
                 yield from self.emit(out)
                 out = []
                 yield from self._recover(port, item, error)
@@ -142,7 +142,7 @@ class Worker(Unit):
                 continue
             try:
                 given = yield from self._one_carefully(port, item)
-            except Exception as error:
+            except FAULTS as error:
                 yield from self._recover(port, item, error)
             else:
                 yield from self.emit(given)
@@ -153,13 +153,13 @@ class Worker(Unit):
         if noting is None:
             return self.one(port, item)
         yield noting
-        given: Sequence[Any] | Exception
+        given: Sequence[Any] | Fault
         try:
             given = self.one(port, item)
-        except Exception as error:
+        except FAULTS as error:
             given = error
         yield self.leave()
-        if isinstance(given, Exception):
+        if isinstance(given, FAULTS):
             raise given
         return given
 
@@ -168,7 +168,7 @@ class Worker(Unit):
         self.begin(port, None)
         try:
             out = list(self.component.process_batch(self.payloads(batch)))
-        except Exception:
+        except FAULTS:
             self.rollback()
             yield from self._each(port, batch)
             return
@@ -195,7 +195,7 @@ class Worker(Unit):
             result = self.call(port, item)
             given = list(result) if self._shapes[port] is Shape.MANY else self.listed(port, result)
             return self.checked(port, item, given)
-        except Exception:
+        except FAULTS:
             self.rollback()
             raise
 
@@ -205,7 +205,7 @@ class Worker(Unit):
             return
         keys: set[str] = set()
         for item in items:
-            with suppress(Exception):  # a key that cannot be told fails the message when its turn comes
+            with suppress(*FAULTS):  # a key that cannot be told fails the message when its turn comes
                 keys.add(self.key_of(port, item))
         missing = self.memory.missing(keys)
         if missing:
@@ -283,7 +283,7 @@ class Worker(Unit):
         for port, messages in sorted_out.items():
             yield from self.deliver(port, messages)
 
-    def _recover(self, port: str, item: Any, error: Exception) -> Flow:
+    def _recover(self, port: str, item: Any, error: Fault) -> Flow:
         """Try a failed message again in its place, as often as the policy says; what is behind it waits."""
         attempt = 1
         if self.parking is not None:
@@ -299,7 +299,7 @@ class Worker(Unit):
             self.retried += 1
             try:
                 given = self.one(port, item)
-            except Exception as again:
+            except FAULTS as again:
                 error = again
                 continue
             yield from self.emit(given)
@@ -311,7 +311,7 @@ class Worker(Unit):
         yield from self.fetch_state(entry.port, [item])
         try:
             given = yield from self._one_carefully(entry.port, item)
-        except Exception as error:
+        except FAULTS as error:
             self.failed(entry.port, item, error, entry.attempts + 1, entry.reference)
             return
         if self.parking is not None:
@@ -343,9 +343,12 @@ class Worker(Unit):
         if self.is_careful:
             yield self.watched(hook, call, collected)
             return collected
-        given: Any = call()
+        try:
+            given: Any = call()
+        except FAULTS as error:
+            raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
         if hasattr(given, "__aiter__"):
-            yield collect(given, collected)
+            yield self.collected(hook, given, collected)
             given = collected
         return cast("Iterable[Any]", given)
 
@@ -364,7 +367,7 @@ class Worker(Unit):
                 for payload in islice(iterator, CHUNK):
                     out.append(Traced(f"{key}.{number}", payload) if self.traced else payload)
                     number += 1
-            except Exception as error:
+            except FAULTS as error:
                 raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
             if not out:
                 return

@@ -15,7 +15,7 @@ from sqlalchemy.exc import StatementError
 
 from autocoder.database import Database
 from autocoder.database_faults import database_said, is_declaration_fault, is_store_fault
-from autocoder.errors import AutocoderError
+from autocoder.errors import FAULTS, AutocoderError, Fault
 from autocoder.statement import Statement
 from autocoder.store import bulk
 from autocoder.store.columns import now
@@ -335,7 +335,7 @@ def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> l
     for number in range(sink.size):
         try:
             statements = sink.single(number)
-        except Exception as error:  # the component's own word on this message
+        except FAULTS as error:  # the component's own word on this message
             parked += _refused(sink, number, error)
             continue
         try:
@@ -356,7 +356,7 @@ def _raise_unless_of_a_message(sink: SinkRows, error: Exception) -> None:
         raise SinkRefused(sink.component, database_said(error)) from error
 
 
-def _refused(sink: SinkRows, number: int, error: Exception) -> list[Parked]:
+def _refused(sink: SinkRows, number: int, error: Fault) -> list[Parked]:
     reached("commit.refused")
     kind = type(getattr(error, "orig", None) or error).__name__
     parked = sink.refused(number, kind, database_said(error))

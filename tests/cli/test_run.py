@@ -167,6 +167,35 @@ def _demo() -> str:
     return Path("demo.yaml").read_text()
 
 
+@pytest.mark.parametrize("keyword", ["def", "async def"])
+def test_a_component_that_exits_says_nothing_about_the_exit_code(cli: Run, write: Write, keyword: str) -> None:
+    write(
+        "leaving.py",
+        f"""
+        import sys
+        from autocoder import Transformer
+
+        class Leave(Transformer[int, int]):
+            {keyword} process(self, number: int, /) -> int:
+                sys.exit(0)
+        """,
+    )
+    write(
+        "leaving.yaml",
+        """
+        pipeline: leaving
+        components:
+          numbers: {use: parts:Numbers}
+          leave: {use: leaving:Leave, from: numbers, on_error: stop}
+          show: {use: parts:Show, from: leave}
+        """,
+    )
+    answer = cli("run", "leaving.yaml")
+    assert answer.code == 1
+    assert "pipeline 'leaving', component 'leave', port 'in': process failed: SystemExit: 0; payload: 0" in answer.err
+    assert "Traceback" not in answer.err
+
+
 def test_an_invalid_pipeline_does_not_run(cli: Run, write: Write) -> None:
     write("wrong.yaml", _demo().replace("Show", "Shout"))
     answer = cli("run", "wrong.yaml")

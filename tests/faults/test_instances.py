@@ -257,7 +257,7 @@ async def test_one_that_froze_in_a_transaction_gives_its_rows_back(request: pyte
         async with open_database(options) as frozen, open_database(url) as second:
             await prepare(frozen)
             async with owning(frozen, "p", ["r"], wait=False) as before:
-                with pytest.raises(sa.exc.DBAPIError, match="connection is closed|idle-in-transaction"):
+                with pytest.raises(sa.exc.DBAPIError, match=r"connection is closed|idle-in-transaction"):
                     async with frozen.transaction() as connection:
                         await connection.execute(sa.text("UPDATE regions SET epoch = epoch + 1"))
                         with anyio.fail_after(30):

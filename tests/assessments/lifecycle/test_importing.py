@@ -163,6 +163,21 @@ async def test_what_failed_can_be_tried_again_as_it_was_asked_for(store: Assessm
     assert spec_of(found.request, "a").include_details is False
 
 
+@pytest.mark.parametrize("most", [{}, {"maxRetries": 3}, {"maxRetries": 0}])
+async def test_a_promised_retry_is_given_though_the_older_count_is_used_up(
+    store: AssessmentStore, clock: Clock, most: dict[str, int]
+) -> None:
+    own = await store.create({})
+    await store.start_processing(own)
+    await store.fail(own, "no answer")
+    due = (clock.now + timedelta(seconds=1)).isoformat()
+    await store.import_legacy([line("used up", "failed", retryCount=3, nextRetryAt=due, **most)])
+    clock.move(3600)
+    assert set((await store.sweep()).retried) == {own, "used up"}
+    await store.start_processing("used up")
+    assert (await store.fail("used up", "no answer")).is_settled
+
+
 def deep(levels: int) -> str:
     return line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "[" * levels + "]" * levels)
 

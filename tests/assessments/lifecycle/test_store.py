@@ -233,6 +233,20 @@ async def test_all_failures_are_retried_at_once_up_to_a_number_of_retries(store:
     assert await store.batch_retry_failed() == ids[:1]
 
 
+async def test_a_row_that_cannot_be_retried_holds_no_other_back(
+    store: AssessmentStore, database: Database, clock: Clock
+) -> None:
+    odd, sound = await store.batch_create([{"max_retries": 1}, {"max_retries": 1}])
+    for each in (odd, sound):
+        await store.start_processing(each)
+        await store.fail(each, "no answer")
+    async with database.transaction() as connection:
+        by_hand = sa.update(assessment_states).where(assessment_states.c.assessment_id == odd)
+        await connection.execute(by_hand.values(retry_count=1))
+    clock.move(3600)
+    assert (await store.sweep()).retried == (sound,)
+
+
 async def test_orphans_are_rescued_once_and_given_up_when_no_attempts_remain(
     database: Database, store: AssessmentStore, clock: Clock
 ) -> None:

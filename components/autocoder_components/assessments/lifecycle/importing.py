@@ -185,6 +185,8 @@ def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
     updated = legacy.updated_at or legacy.created_at
     request, data = _request(legacy, writer)
     most = writer.policy.max_retries if legacy.max_retries is None else legacy.max_retries
+    # A retry that the older system has promised is one of them, whatever its own count says.
+    least = legacy.retry_count + (legacy.next_retry_at is not None)
     return {
         "assessment_id": legacy.assessment_id,
         "state": state,
@@ -199,7 +201,7 @@ def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
         "priority": legacy.priority,
         "claim_rank": claim_rank(legacy.created_at, legacy.priority, writer.policy),
         "retry_count": legacy.retry_count,
-        "max_retries": max(most, legacy.retry_count),
+        "max_retries": max(most, least),
         "next_retry_at": legacy.next_retry_at,
         "timeout_seconds": min(legacy.timeout or writer.policy.timeout, writer.policy.timeout),
         "created_at": legacy.created_at,

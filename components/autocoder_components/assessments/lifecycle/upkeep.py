@@ -64,11 +64,11 @@ async def sweep(writer: Writer, limit: int) -> Swept:
     """Retries that are due, attempts that ended in a dead letter, and orphans; see `AssessmentStore.sweep`."""
     context = writer.context(SWEEPER)
     stranded = await _fail_stranded(writer, context, limit)
-    due = sa.and_(_states.state == State.FAILED, _states.next_retry_at <= context.moment)
+    remain = _states.retry_count < _states.max_retries
+    due = sa.and_(_states.state == State.FAILED, _states.next_retry_at <= context.moment, remain)
     retried = await _requeue_all(writer, context, due, limit, Action.RETRY)
     silent = context.moment - timedelta(seconds=writer.policy.grace)
     orphaned = sa.and_(_states.state == State.PROCESSING, _states.deadline_at < silent)
-    remain = _states.retry_count < _states.max_retries
     rescued = await _requeue_all(writer, context, sa.and_(orphaned, remain), limit, Action.RESCUE)
     given_up = await writer.do(lambda connection: _give_up(connection, context, sa.and_(orphaned, ~remain), limit))
     await writer.cache.changed_otherwise(*given_up)

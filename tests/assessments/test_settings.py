@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from autocoder_components.assessments.lifecycle.states import Policy
 from autocoder_components.assessments.settings import MovingFlags, ServiceSettings, service_settings
 
 from autocoder import Settings, load_settings
@@ -68,6 +69,9 @@ def test_secrets_are_masked_and_known_to_be_secret(project: Path) -> None:
         ("assessments: {redis: 'http://:hunter22@x'}", "assessments.redis: must begin with redis://"),
         ("assessments: {replica: 'mysql://u:hunter22@x/y'}", "assessments.replica: must begin with sqlite:///"),
         ("assessments: {replica_lag: 0s}", "assessments.replica_lag: must be greater than 0"),
+        ("assessments: {timeout: 0}", "assessments.timeout: must be greater than 0"),
+        ("assessments: {timeout: 2d}", "assessments.timeout: must be less than or equal to 86400"),
+        ("assessments: {max_retries: -1}", "assessments.max_retries: must be greater than or equal to 0"),
         ("asessments: {}", "the settings has no key 'asessments'; did you mean 'assessments'"),
     ],
 )
@@ -100,5 +104,6 @@ def test_what_the_files_of_this_repository_show_as_comments_is_valid(project: Pa
             ServiceSettings().redis_prefix,
             ServiceSettings().replica_lag,
         )
+        assert section.policy() == ServiceSettings().policy() == Policy()
     else:
         assert section.moving != MovingFlags()

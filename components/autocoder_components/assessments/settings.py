@@ -10,6 +10,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from autocoder import Duration, Settings
+from autocoder_components.assessments.lifecycle.states import Policy
+from autocoder_components.assessments.requests import LONGEST_TIMEOUT
 from autocoder_components.assessments.web.options import check_token
 
 SECTION: Final = "assessments"
@@ -71,7 +73,24 @@ class ServiceSettings(BaseModel):
     api_token: Annotated[SecretStr, AfterValidator(_strong)] | None = Field(
         default=None, description="what programs send to `autocoder assessments serve`, and people log in with"
     )
+    timeout: Annotated[Duration, Field(gt=0, le=LONGEST_TIMEOUT)] = Field(
+        default=Policy().timeout, description="the longest that an attempt may take; a request may ask for less"
+    )
+    max_retries: int = Field(
+        default=Policy().max_retries,
+        ge=0,
+        le=100,
+        description="automatic attempts behind the first, where a request does not say",
+    )
+    keep_addresses: bool = Field(
+        default=Policy().keep_addresses,
+        description="whether the audit trail keeps the IP address and the user agent of who asks over HTTP",
+    )
     moving: MovingFlags = Field(default_factory=MovingFlags)
+
+    def policy(self) -> Policy:
+        """The rules of a store in this environment."""
+        return Policy(timeout=self.timeout, max_retries=self.max_retries, keep_addresses=self.keep_addresses)
 
 
 def service_settings(settings: Settings) -> ServiceSettings:

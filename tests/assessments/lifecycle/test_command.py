@@ -63,6 +63,18 @@ async def test_a_life_by_commands(cli: Cli, url: str, machine: Path) -> None:
     assert (await cli("list")).err == "no assessments\n"
 
 
+async def test_the_environment_limits_the_time_and_says_how_often_it_is_retried(cli: Cli, machine: Path) -> None:
+    (machine / "pyproject.toml").write_text("")
+    (machine / "config").mkdir()
+    (machine / "config" / "development.yaml").write_text("assessments: {timeout: 20s, max_retries: 1}\n")
+    for request, timeout, retries in (({}, 20, 1), ({"timeout": 5, "max_retries": 2}, 5, 2), ({"timeout": 60}, 20, 1)):
+        (machine / "requests.jsonl").write_text(json.dumps(request))
+        made = await cli("create", "--file", "requests.jsonl")
+        assert made.code == 0, made.err
+        shown = (await cli("show", made.out.strip(), "--json")).json()
+        assert (shown["timeout_seconds"], shown["max_retries"]) == (timeout, retries)
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_what_is_wrong_is_told_with_its_exit_code(cli: Cli, machine: Path) -> None:
     async def refused(code: int, said: str, *words: str) -> None:

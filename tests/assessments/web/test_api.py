@@ -11,13 +11,13 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
-from autocoder_components.assessments.lifecycle.states import Policy
-from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.settings import ServiceSettings
 from autocoder_components.assessments.web.api import OPERATIONS
 from autocoder_components.assessments.web.openapi import document
 from jsonschema import Draft202012Validator
 
-from autocoder import open_database, prepare
+from autocoder import open_database
 from tests.assessments.web.conftest import PREFIX, Served, completed, problem, serving
 from tests.store.fresh import BOTH
 
@@ -68,16 +68,13 @@ async def test_the_same_request_again_changes_nothing_and_another_is_refused(
     assert len(await store.audit()) == 1
 
 
-async def test_the_address_and_program_of_whoever_asks_are_kept_where_the_policy_says_so(url: str) -> None:
-    async with open_database(url) as database:
-        await prepare(database)
-        store = AssessmentStore(database, policy=Policy(keep_addresses=True))
+async def test_the_address_and_program_of_whoever_asks_are_kept_where_the_settings_say_so(url: str) -> None:
+    async with open_store(url, service=ServiceSettings(keep_addresses=True)) as store:
         async with serving(store) as served:
             # No proxy is believed: what it claims about the client, the client may claim itself.
             headers = {"User-Agent": "probe/1.0 " + "x" * 500, "X-Forwarded-For": "192.0.2.1"}
             await served.client.post(PREFIX, json={"id": "one"}, headers=headers)
         (entry,) = await store.audit()
-        await store.close()
     assert entry.ip_address == "127.0.0.1"
     assert entry.user_agent is not None and entry.user_agent.startswith("probe/1.0 xx") and len(entry.user_agent) == 300
 

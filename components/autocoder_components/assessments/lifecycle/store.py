@@ -54,13 +54,14 @@ async def open_store(
 ) -> AsyncIterator[AssessmentStore]:
     """A store on a database (a URL without the driver, or options in full) for the length of a block.
 
-    The tables are made where they are missing. `service` says of a shared cache and a copy of the database, which are used
-    while they answer; `options` are those of AssessmentStore. Raises UnreachableError where the
-    database cannot be opened.
+    The tables are made where they are missing. `service` says by what policy (unless `options` do) and with what shared cache
+    and copy of the database, which are used while they answer; `options` are those of AssessmentStore. Raises
+    UnreachableError where the database cannot be opened.
     """
     async with open_database(database) as opened, open_levels(opened, service) as levels:
         await prepare(opened)
-        store = AssessmentStore(opened, **levels, **options)
+        policy = {} if service is None else {"policy": service.policy()}
+        store = AssessmentStore(opened, **levels, **{**policy, **options})
         try:
             yield store
         finally:

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from autocoder_components.assessments.lifecycle.errors import ConflictingRequestError, InvalidRequestError
+from autocoder_components.assessments.lifecycle.errors import (
+    AssessmentNotFoundError,
+    ConflictingRequestError,
+    InvalidRequestError,
+)
+from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
+from autocoder_components.assessments.lifecycle.states import Actor, Policy
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 
@@ -93,3 +99,57 @@ async def test_the_longest_that_is_allowed_is_stored(store: AssessmentStore) -> 
     state = await store.get_state(made, fresh=True)
     assert (state.assessment_id, state.server_name) == (names["id"], names["server_filter"])
     assert (state.priority, state.max_retries) == (10, 100)
+
+
+ODD = "a\0b\ud800\n"
+NOBODY = ("a\0b", "a\ud800", "a\nb", "x" * 10_000, "")
+
+
+async def test_an_id_that_none_can_have_is_not_found(store: AssessmentStore) -> None:
+    for each in NOBODY:
+        for call in (store.get_state, store.start_processing, store.cancel, store.retry, store.wait_for_completion):
+            with pytest.raises(AssessmentNotFoundError) as caught:
+                await call(each)
+            assert len(str(caught.value)) < 2000
+        assert await store.audit(AuditFilters(assessment_id=each)) == []
+
+
+async def test_text_that_no_database_takes_is_kept_with_escapes(database: Database) -> None:
+    store = AssessmentStore(database, policy=Policy(keep_addresses=True))
+    failed, cancelled = await store.batch_create([{}, {}], actor=Actor("me", {"odd": ODD}, user_agent=ODD))
+    await store.start_processing(failed)
+    assert (await store.update_progress(failed, 30, ODD)).message == r"a\x00b\ud800\x0a"
+    assert (await store.fail(failed, ODD, retryable=False)).error_message == "a\\x00b\\ud800\n"
+    await store.cancel(cancelled, ODD)
+    trail = {each.change_action: each for each in await store.audit()}
+    assert (trail["create"].context, trail["create"].user_agent) == ({"odd": ODD}, r"a\x00b\ud800\x0a")
+    assert trail["fail"].change_reason == trail["cancel"].change_reason == "a\\x00b\\ud800\n"
+    assert (await store.list_assessments(Filters(server_name=ODD))).assessments == []
+    assert await store.audit(AuditFilters(changed_by=ODD)) == []
+    for context in ({"a": float("nan")}, {"a": object()}):
+        with pytest.raises(ValueError, match="has to be JSON"):
+            Actor("me", context)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1, 1e300])
+async def test_a_number_that_makes_no_sense_is_refused_by_name(store: AssessmentStore, number: float) -> None:
+    with pytest.raises(ValueError, match="window: "):
+        await store.stats(window=number)
+    for days in ({"retention_days": number}, {"retention_days": 1, "audit_days": number}):
+        with pytest.raises(ValueError, match="retention: "):
+            await store.cleanup(**days)
+
+
+async def test_numbers_beyond_what_a_column_holds_are_only_large(store: AssessmentStore) -> None:
+    made = await store.create({})
+    await store.start_processing(made)
+    await store.fail(made, "no answer", retryable=False)
+    assert await store.audit(after=10**30) == []
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match="limit: at least 1"):
+            await store.list_assessments(limit=limit)
+        with pytest.raises(ValueError, match="limit: at least 1"):
+            await store.audit(limit=limit)
+    with pytest.raises(ValueError, match="timeout: "):
+        await store.wait_for_completion(made, float("nan"))
+    assert await store.batch_retry_failed(10**30) == [made]

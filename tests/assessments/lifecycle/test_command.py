@@ -75,6 +75,31 @@ async def test_the_environment_limits_the_time_and_says_how_often_it_is_retried(
         assert (shown["timeout_seconds"], shown["max_retries"]) == (timeout, retries)
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("show", "\udcff"), 1),
+        (("audit", "\udcff"), 0),
+        (("audit", "--by", "\udcff"), 0),
+        (("audit", "--after", "9" * 30), 0),
+        (("list", "--server", "\udcff"), 0),
+        (("stats", "--window", "inf"), 2),
+        (("stats", "--window", "nan"), 2),
+        (("cleanup", "--retention-days", "nan"), 2),
+        (("cleanup", "--audit-days", "1e300"), 2),
+        (("wait", "one", "--timeout", "nan"), 2),
+        (("wait", "one", "--timeout", "-1"), 2),
+        (("retry", "--all-failed", "--max-retries", "9" * 30), 0),
+        (("cancel", "one", "--reason", "not \udcff needed"), 0),
+    ],
+)
+async def test_no_word_of_a_shell_is_an_unexpected_error(cli: Cli, words: tuple[str, ...], code: int) -> None:
+    assert (await cli("create", "--id", "one", "--path", "x")).code == 0
+    answered = await cli(*words)
+    assert answered.code == code, answered.err
+    assert "unexpected" not in answered.err
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_what_is_wrong_is_told_with_its_exit_code(cli: Cli, machine: Path) -> None:
     async def refused(code: int, said: str, *words: str) -> None:

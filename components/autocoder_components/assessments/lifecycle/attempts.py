@@ -14,6 +14,7 @@ from autocoder_components.assessments.lifecycle.rows import audit_row, change, f
 from autocoder_components.assessments.lifecycle.states import Action, Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import Writer
+from autocoder_components.assessments.reports.text import visible
 
 Ended = Callable[[AssessmentState], tuple[str | None, dict[str, Any]]]
 """The reason for the trail, and what the row gets, of an attempt as it stood."""
@@ -29,11 +30,11 @@ async def progressed(
         late = _late(before, State.PROCESSING, attempt)
         if late is not None:
             raise late
-        highest = max(progress, before.progress)
+        highest, told = max(progress, before.progress), None if message is None else visible(message)
         await connection.execute(
             sa.update(assessment_states)
             .where(assessment_states.c.assessment_id == assessment_id)
-            .values(progress=highest, message=message, updated_at=context.moment)
+            .values(progress=highest, message=told, updated_at=context.moment)
         )
         step = context.policy.progress_step
         if highest // step > before.progress // step:

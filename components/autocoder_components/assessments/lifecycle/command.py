@@ -21,10 +21,10 @@ from autocoder import (
 from autocoder_components.assessments.lifecycle import output
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
-from autocoder_components.assessments.lifecycle.on_store import When, as_json, on_store, store_options
-from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
+from autocoder_components.assessments.lifecycle.on_store import Number, When, as_json, on_store, store_options
+from autocoder_components.assessments.lifecycle.reading import LONGEST_WINDOW, AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
-from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.store import MOST_DAYS, AssessmentStore
 from autocoder_components.assessments.lifecycle.validating import CheckReport
 from autocoder_components.assessments.moving.command import moving
 from autocoder_components.assessments.reports.text import plural
@@ -71,7 +71,7 @@ assessments.add_command(moving)
 @click.option("--file", metavar="FILE", help="Requests as JSON, one a line, from a file or - for stdin.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the verdict of each.")
 @click.option(
-    "--wait-timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="At most so long."
+    "--wait-timeout", type=Number(0), default=300.0, show_default=True, metavar="SECONDS", help="At most so long."
 )
 @store_options
 def create(**options: Any) -> int:
@@ -134,7 +134,7 @@ def _told(states: list[AssessmentState]) -> int:
 
 @assessments.command("wait")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", help="At most so long.")
+@click.option("--timeout", type=Number(0), default=300.0, show_default=True, metavar="SECONDS", help="At most so long.")
 @store_options
 def wait(ids: tuple[str, ...], **options: Any) -> int:
     """Wait until assessments have ended; exits with 1 where one has no verdict, or did not end in time."""
@@ -235,7 +235,11 @@ def _changed(states: list[AssessmentState], what: str) -> None:
 
 @assessments.command("stats")
 @click.option(
-    "--window", type=click.FloatRange(1), default=3600.0, metavar="SECONDS", help="Of the throughput.  [default: 1 h]"
+    "--window",
+    type=Number(1, LONGEST_WINDOW),
+    default=3600.0,
+    metavar="SECONDS",
+    help="Of the throughput.  [default: 1 h]",
 )
 @store_options
 def stats(window: float, **options: Any) -> None:
@@ -278,11 +282,16 @@ def audit(**options: Any) -> None:
 
 @assessments.command("cleanup")
 @click.option(
-    "--retention-days", type=click.FloatRange(0), default=30.0, show_default=True, metavar="DAYS", help="Keep so long."
+    "--retention-days",
+    type=Number(0, MOST_DAYS),
+    default=30.0,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep so long.",
 )
 @click.option(
     "--audit-days",
-    type=click.FloatRange(0),
+    type=Number(0, MOST_DAYS),
     metavar="DAYS",
     help="Keep the trail of the deleted so long.  [default: for ever]",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
@@ -20,6 +21,16 @@ from autocoder_components.assessments.settings import service_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+
+class Number(click.FloatRange):
+    """A number in a range: no NaN, which is neither below nor above anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        converted: float = super().convert(value, param, ctx)
+        if math.isnan(converted):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return converted
 
 
 class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

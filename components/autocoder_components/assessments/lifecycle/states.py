@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -56,7 +57,7 @@ class Actor:
     """Who changes an assessment: a person or service by `name`, and what is known of where it came from.
 
     `context` is any JSON object. `ip_address` and `user_agent` are kept only where the store's policy says so. Raises
-    ValueError for a name that is empty or over 255 characters, or an address that is none.
+    ValueError for a name that is empty or over 255 characters, an address that is none, or a context that is no JSON.
     """
 
     name: str
@@ -69,6 +70,11 @@ class Actor:
             raise ValueError(f"an actor's name has 1 to 255 visible characters; found {self.name[:40]!r}")
         if self.ip_address is not None:
             ipaddress.ip_address(self.ip_address)
+        if self.context is not None:
+            try:
+                json.dumps(self.context, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"the context of an actor has to be JSON: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,11 +41,13 @@ from autocoder_components.assessments.lifecycle.upkeep import Swept
 from autocoder_components.assessments.lifecycle.validating import CheckReport, check_import
 from autocoder_components.assessments.lifecycle.waiting import Waiters
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer, now, pause_before_retry
+from autocoder_components.assessments.reports.text import visible
 from autocoder_components.assessments.settings import ServiceSettings
 
 PIPELINE: Final = "assessments"
 INBOX: Final = "inbox"
 API: Final = Actor("api")
+MOST_DAYS: Final = 100_000
 
 
 @asynccontextmanager
@@ -242,6 +244,7 @@ class AssessmentStore:
                 due = self._writer.clock() + timedelta(seconds=pause)
             return error, {"error_message": error, "next_retry_at": due}
 
+        error = visible(error, keep_newlines=True)  # it comes from anywhere, and a database does not take everything
         return await attempts.ended(self._writer, actor, assessment_id, attempt, action, ended)
 
     async def cancel(
@@ -322,13 +325,14 @@ class AssessmentStore:
         return await upkeep.sweep(self._writer, limit)
 
     async def cleanup(self, retention_days: float, *, audit_days: float | None = None, batch: int = BATCH) -> int:
-        """Delete what ended more than so many days ago, `batch` at a time; returns how many. Raises ValueError below 0.
+        """Delete what ended more than so many days ago, `batch` at a time; returns how many. Raises ValueError for other days
+        than 0 to MOST_DAYS.
 
         Never a failure that awaits its retry. Metrics go with their assessments; the audit trail stays, unless `audit_days`
         says how long that of deleted assessments is kept.
         """
-        if retention_days < 0 or (audit_days is not None and audit_days < 0):
-            raise ValueError("retention: a number of days, 0 or more")
+        if not all(0 <= each <= MOST_DAYS for each in (retention_days, audit_days or 0)):
+            raise ValueError(f"retention: a number of days, 0 or more, at most {MOST_DAYS:,}")
         return await upkeep.cleanup(self._writer, retention_days, audit_days, batch)
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -348,8 +352,10 @@ class AssessmentStore:
     ) -> AssessmentState:
         """The assessment once it has ended and no automatic retry is ahead; `timeout` in seconds, None: any time.
 
-        Raises WaitTimeoutError, which changes nothing about the assessment, and AssessmentNotFoundError.
+        Raises WaitTimeoutError, which changes nothing about the assessment, AssessmentNotFoundError, and ValueError for NaN.
         """
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout: a number of seconds, or None; found NaN")
         until = math.inf if timeout is None else anyio.current_time() + timeout
         async with self._waiters.watching(assessment_id) as settled:
             while True:
@@ -369,16 +375,17 @@ class AssessmentStore:
     ) -> Page:
         """Assessments without their results, the newest first, a page at a time; `after` is the `next` of the last page.
 
-        What is created or deleted meanwhile makes no page skip or repeat another. Raises ValueError for a broken `after`.
+        What is created or deleted meanwhile makes no page skip or repeat another. Raises ValueError for a broken `after` and a
+        `limit` below 1.
         """
         return await self._reader.ask(lambda each: reading.page(each, filters or Filters(), limit, after))
 
     async def stats(self, *, window: float = 3600.0) -> Stats:
-        """The seven aggregates, computed by the database; throughput is that of the last `window` seconds."""
+        """The seven aggregates, computed by the database; throughput is that of the last `window` seconds, a year at most."""
         return await self._reader.ask(lambda each: reading.stats(each, self._writer.clock(), window))
 
     async def audit(self, filters: AuditFilters | None = None, *, limit: int = 100, after: int = 0) -> list[AuditEntry]:
-        """The audit trail in order of time, behind the entry with the id `after`."""
+        """The audit trail in order of time, behind the entry with the id `after`. Raises ValueError for a limit below 1."""
         return await self._reader.ask(lambda each: reading.trail(each, filters or AuditFilters(), limit, after))
 
     async def health(self) -> Health:

@@ -151,6 +151,10 @@ async def test_the_shape_of_the_older_store_is_understood(store: AssessmentStore
     assert (found.state, found.retry_count, found.max_retries, found.timeout_seconds) == (State.FAILED, 2, 3, 30.0)
     assert (found.assessment_type, found.source, found.priority) == ("health", "installer", 3)
     assert (found.server_name, found.request["include_details"], found.message) == ("github", False, "at it")
+    assert found.request["timestamp"] == AT
+    later_told = {**exported, "requestData": {**asked, "timestamp": "2025-06-01T10:00:01Z"}}
+    assert (await store.import_legacy([json.dumps(later_told)])).known == 1
+    assert spec_of(found.request, "b").include_details is False
     clock.move(3601)
     assert (await store.sweep()).retried == ("b",)
     assert (await store.get_state("b")).state is State.PENDING

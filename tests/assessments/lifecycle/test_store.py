@@ -71,6 +71,7 @@ async def test_what_is_created_is_a_row_an_audit_row_and_a_message_of_the_inbox(
 async def test_the_same_request_again_is_the_same_assessment(store: AssessmentStore, database: Database) -> None:
     request = {"id": "mine", "paths": ["a"], "timestamp": "2026-01-01T00:00:00Z"}
     assert await store.create(request) == await store.create({**request, "timestamp": "later"}) == "mine"
+    assert (await store.get_state("mine")).request["timestamp"] == request["timestamp"], "as it was first asked for"
     assert await store.batch_create([request, {"id": "other"}, request]) == ["mine", "other", "mine"]
     for table, rows in ((assessment_states, 2), (assessment_state_audit, 2), (port_messages, 2)):
         assert await count(database, table) == rows

@@ -24,7 +24,7 @@ from autocoder_components.assessments.lifecycle.legacy import (
     read_legacy,
     read_line,
 )
-from autocoder_components.assessments.lifecycle.requests import NewAssessment, judged
+from autocoder_components.assessments.lifecycle.requests import NewAssessment, is_same_request, judged
 from autocoder_components.assessments.lifecycle.rows import claim_rank
 from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
@@ -163,7 +163,7 @@ async def _take_over(writer: Writer, found: dict[str, _Line], report: ImportRepo
     for assessment_id, line in found.items():
         if assessment_id in made:
             continue
-        if there.get(assessment_id) == line.row["request_data"]:
+        if assessment_id in there and is_same_request(there[assessment_id], line.row["request_data"]):
             report.known += 1
         else:
             report.refuse(line.number, f"the id {assessment_id!r} is taken by another assessment")
@@ -217,8 +217,8 @@ def _request(legacy: LegacyAssessment, writer: Writer) -> tuple[NewAssessment | 
         "source": legacy.source,
         "priority": legacy.priority,
     }
-    if legacy.server_name is not None:
-        asked["serverName"] = legacy.server_name
+    said = {"serverName": legacy.server_name, "timestamp": legacy.timestamp}
+    asked |= {name: value for name, value in said.items() if value is not None}
     goes_on = not legacy.has_ended or legacy.next_retry_at is not None
     try:
         new = judged({**asked, "id": legacy.assessment_id, "options": legacy.options}, writer.policy)

@@ -21,7 +21,8 @@ LONGEST_NAME: Final = 500
 """Characters of a server's name; an index of PostgreSQL takes no more than 2,700 bytes."""
 _OPTIONS: Final = "options"
 # What says how the assessment is run, and not what is assessed: no part of what the pipeline is asked.
-_RUNNING: Final = ("source", "priority", "timeout", "max_retries", "timestamp")
+_WHEN: Final = "timestamp"
+_RUNNING: Final = ("source", "priority", "timeout", "max_retries", _WHEN)
 
 
 class AssessmentRequest(RequestSpec):
@@ -80,7 +81,7 @@ class AssessmentRequest(RequestSpec):
 
 @dataclass(frozen=True, slots=True)
 class NewAssessment:
-    """A request that was judged, as the columns of its row. `data` is canonical JSON, equal for equal requests."""
+    """A request that was judged, as the columns of its row. `data` is canonical JSON; `is_same_request` compares it."""
 
     assessment_id: str
     assessment_type: str
@@ -98,7 +99,7 @@ def judged(written: AssessmentRequest | Mapping[str, Any], policy: Policy) -> Ne
     Raises InvalidRequestError, which names each field that is wrong and never its value: requests may hold credentials.
     """
     request = written if isinstance(written, AssessmentRequest) else _validated(written)
-    spec = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id", "timestamp"})
+    spec = request.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id"})
     try:
         data = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     except ValueError as error:
@@ -118,6 +119,17 @@ def judged(written: AssessmentRequest | Mapping[str, Any], policy: Policy) -> Ne
         max_retries=policy.max_retries if request.max_retries is None else request.max_retries,
         data=data,
     )
+
+
+def is_same_request(one: str, other: str) -> bool:
+    """Whether two rows ask for the same; when somebody says to have asked is no part of it."""
+    return one == other or _asked(one) == _asked(other)
+
+
+def _asked(data: str) -> dict[str, Any]:
+    asked: dict[str, Any] = json.loads(data)
+    asked.pop(_WHEN, None)
+    return asked
 
 
 def spec_of(data: Mapping[str, Any], assessment_id: str) -> RequestSpec:

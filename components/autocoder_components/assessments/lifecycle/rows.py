@@ -22,7 +22,7 @@ from autocoder_components.assessments.lifecycle.errors import (
     IllegalTransitionError,
     StaleVersionError,
 )
-from autocoder_components.assessments.lifecycle.requests import NewAssessment
+from autocoder_components.assessments.lifecycle.requests import NewAssessment, is_same_request
 from autocoder_components.assessments.lifecycle.states import (
     TRANSITIONS,
     Action,
@@ -251,7 +251,7 @@ async def insert_new(connection: AsyncConnection, context: Context, wanted: Sequ
     """
     first: dict[str, NewAssessment] = {}
     for each in wanted:
-        if first.setdefault(each.assessment_id, each).data != each.data:
+        if not is_same_request(first.setdefault(each.assessment_id, each).data, each.data):
             raise ConflictingRequestError(each.assessment_id)
     rows = [_new_row(each, context) for each in first.values()]
     begun = {"old_state": None, "version_from": None, "version_to": 1}
@@ -312,5 +312,5 @@ async def _refuse_others(connection: AsyncConnection, taken: Sequence[NewAssessm
     for at in range(0, len(ids), 500):
         query = sa.select(table.assessment_id, table.request_data).where(table.assessment_id.in_(ids[at : at + 500]))
         for row in await connection.execute(query):
-            if wanted[row.assessment_id] != row.request_data:
+            if not is_same_request(wanted[row.assessment_id], row.request_data):
                 raise ConflictingRequestError(row.assessment_id)

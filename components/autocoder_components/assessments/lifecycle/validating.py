@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.importing import Refused, batches, row_of
 from autocoder_components.assessments.lifecycle.legacy import UnreadableError, read_line
+from autocoder_components.assessments.lifecycle.requests import is_same_request
 from autocoder_components.assessments.lifecycle.states import TERMINAL
 from autocoder_components.assessments.lifecycle.tables import assessment_states
 from autocoder_components.assessments.lifecycle.writing import Writer
@@ -72,7 +73,7 @@ def _judge(report: CheckReport, number: int, row: Mapping[str, Any], stored: Map
     # What went on in the store since it was taken over has another end, and rightly so.
     ended_there = row["state"] in TERMINAL and stored["version"] == 1
     names = (*_AS_IT_WAS, *(_AS_IT_ENDED if ended_there else ()))
-    wrong = [name for name in names if not _same(row[name], stored[name])]
+    wrong = [name for name in names if not _same(name, row[name], stored[name])]
     if wrong:
         said = f"assessment {row['assessment_id']!r} is another in the store: {', '.join(wrong)}"
         report.differing.append(Refused(number, said))
@@ -80,7 +81,9 @@ def _judge(report: CheckReport, number: int, row: Mapping[str, Any], stored: Map
         report.there += 1
 
 
-def _same(expected: Any, stored: Any) -> bool:
+def _same(name: str, expected: Any, stored: Any) -> bool:
+    if name == "request_data":
+        return is_same_request(expected, stored)
     if isinstance(expected, str) and isinstance(stored, str) and expected[:1] == "{" == stored[:1]:
         return bool(json.loads(expected) == json.loads(stored))
     return bool(expected == stored)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import Final
 
 import sqlalchemy as sa
@@ -9,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.store.columns import Instant, JsonText
 from autocoder.store.tables import STATUSES, metadata
+
+RULES_GROUP: Final = "autocoder.rules"
+"""Entry points of packs: each names `(table, what is wrong, the rows that are)` of its own, judged where that table is."""
 
 # `(what is wrong, the rows that are)`; each holds on both databases.
 RULES: Final = (
@@ -64,7 +69,7 @@ async def violations(connection: AsyncConnection, *, is_sqlite: bool) -> list[st
             found += [f"the file: {' '.join(map(str, row))}" for row in rows if tuple(row) != ("ok",)]
         if any("malformed" in each or "database disk image" in each for each in found):
             return found
-    for what, rows_of in RULES:
+    for what, rows_of in (*RULES, *await _rules_of_packs(connection)):
         number = (await connection.execute(sa.text(f"SELECT count(*) FROM {rows_of}"))).scalar_one()  # noqa: S608
         if number:
             found.append(f"{number:,} {what}")
@@ -72,6 +77,12 @@ async def violations(connection: AsyncConnection, *, is_sqlite: bool) -> list[st
         found += await _invalid_json(connection)
         found += await _invalid_moments(connection)
     return found
+
+
+async def _rules_of_packs(connection: AsyncConnection) -> Sequence[tuple[str, str]]:
+    there = await connection.run_sync(lambda each: frozenset(sa.inspect(each).get_table_names()))
+    packs = sorted(entry_points(group=RULES_GROUP), key=lambda each: each.name)
+    return [(what, rows_of) for pack in packs for table, what, rows_of in pack.load() if table in there]
 
 
 async def _invalid_moments(connection: AsyncConnection) -> list[str]:

@@ -53,17 +53,10 @@ async def fill_packs(database: Database) -> None:
                     timestamp=MOMENT,
                 )
             )
-        await connection.execute(
-            sa.insert(assessment_state_audit).values(
-                assessment_id="gone",
-                new_state="pending",
-                version_to=1,
-                changed_by="me",
-                change_action="create",
-                created_at=MOMENT,
-                context="{}",
-            )
-        )
+        begun = {"version_to": 1, "changed_by": "me", "change_action": "import", "created_at": MOMENT, "context": "{}"}
+        for name, ended in (("gone", "pending"), ("a7", "completed"), ("a3", "pending")):
+            trail = {"assessment_id": name, "new_state": ended, **begun}
+            await connection.execute(sa.insert(assessment_state_audit).values(trail))
         for home, compared in (("store", True), ("legacy", False)):
             await connection.execute(
                 sa.insert(assessment_routes).values(assessment_id=home, home=home, compared=compared, decided_at=MOMENT)

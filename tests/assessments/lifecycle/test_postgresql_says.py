@@ -19,6 +19,9 @@ REFUSED = {
     "a type is made before a table has it": "CREATE TABLE t (a mood)",
     "an exclusion is part of a table": "CREATE CONSTRAINT c EXCLUDE USING gist (a WITH =)",
     "nothing is deleted up to a limit": "DELETE FROM pg_class LIMIT 1",
+    "an index has its name alone in its schema": "CREATE TABLE t (a integer); CREATE INDEX i ON t (a); "
+    "CREATE TABLE u (a integer); CREATE INDEX i ON u (a)",
+    "text that is no address breaks off what casts it": "SELECT 'nobody'::inet",
     "text is no JSON by itself": "CREATE TABLE t AS SELECT 1; INSERT INTO j SELECT '{}'::text",
 }
 
@@ -44,6 +47,12 @@ async def test_a_check_lets_null_pass(server: Database) -> None:
     async with server.transaction() as connection:
         await connection.execute(sa.text("CREATE TABLE c (a integer CHECK (a > 0))"))
         await connection.execute(sa.text("INSERT INTO c VALUES (NULL)"))
+
+
+async def test_a_random_uuid_needs_no_extension(server: Database) -> None:
+    async with server.reading() as connection:
+        assert (await connection.execute(sa.text("SELECT gen_random_uuid()"))).scalar_one()
+        assert (await connection.execute(sa.text("SELECT extname FROM pg_extension"))).scalars().all() == ["plpgsql"]
 
 
 async def test_a_part_of_a_document_set_to_null_empties_the_whole(server: Database) -> None:

@@ -20,7 +20,7 @@ from autocoder_components.assessments.lifecycle import epochs
 from autocoder_components.assessments.lifecycle.errors import AssessmentError
 from autocoder_components.assessments.lifecycle.requests import spec_of
 from autocoder_components.assessments.lifecycle.states import Actor, Policy
-from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.store import MOST_DAYS, AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_states
 from autocoder_components.assessments.lifecycle.wanted import all_unwanted
 from autocoder_components.assessments.model import Assessment, Request
@@ -30,6 +30,8 @@ from autocoder_components.assessments.requests import clock
 _states: Final = assessment_states.c
 _PENDING: Final = _states.state == sa.literal_column("'pending'")  # the words of the partial index
 WORKER: Final = "pipeline:assessments"
+CLEAN_SECONDS: Final = 3600.0
+"""How often what ended long ago is deleted."""
 REMEMBERED: Final = 64
 """So many are taken before it is asked which of them are committed."""
 
@@ -63,10 +65,10 @@ class RetryDue(Source[Ticket], replayable=False):
 
     Retries and orphans go back to pending, and their tickets come by the inbox. A pending assessment that nobody takes for
     `stale` seconds gets another ticket from here: one too many does no harm. What a dead letter of this pipeline stopped
-    fails here, with its error.
+    fails here, with its error. What ended long ago is deleted here once an hour, where it is said how long it is kept.
 
     ```yaml
-    due: {use: assessments.RetryDue, with: {every: 5}}
+    due: {use: assessments.RetryDue, with: {every: 5, keep_days: 90, keep_audit_days: 365}}
     ```
     """
 
@@ -75,7 +77,23 @@ class RetryDue(Source[Ticket], replayable=False):
     grace: float = Field(
         default=Policy().grace, ge=0, description="seconds behind its deadline after which an attempt is an orphan"
     )
+    keep_days: float | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_DAYS,
+        description="days for which what ended is kept, but a failure that awaits its retry; by default for ever",
+    )
+    keep_audit_days: float | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_DAYS,
+        description="days for which the audit trail of the deleted is kept; by default for ever",
+    )
     once: bool = Field(default=False, description="look once and end, instead of looking again and again")
+
+    def check(self) -> None:
+        if self.keep_audit_days is not None and self.keep_days is None:
+            raise ValueError("keep_audit_days is for the trail of what is deleted; say keep_days, too")
 
     async def read(self, _resume: Any, /) -> AsyncIterator[Batch[Ticket]]:
         database = pipeline_database()
@@ -88,8 +106,16 @@ class RetryDue(Source[Ticket], replayable=False):
             async with database.reading() as connection:
                 return [Ticket(each) for each in (await connection.execute(forgotten)).scalars()]
 
+        async def cleaned() -> None:
+            if self.keep_days is not None:
+                await store.cleanup(self.keep_days, audit_days=self.keep_audit_days)
+
+        clean_at = anyio.current_time()
         while True:
             tickets = await patiently(database, "look after assessments", looked)
+            if anyio.current_time() >= clean_at:
+                await patiently(database, "delete old assessments", cleaned)
+                clean_at = anyio.current_time() + CLEAN_SECONDS
             if tickets:
                 yield Batch(tickets)
             if self.once:

@@ -57,6 +57,8 @@ def _word(status: Any) -> Any:
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("holds a NUL character, which no database takes")
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError("holds half of a surrogate pair, which no database takes")
     return text
 
 

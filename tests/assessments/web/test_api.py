@@ -302,6 +302,7 @@ async def test_a_database_that_does_not_answer_is_503_everywhere(
     metrics = await served.client.get("/metrics")
     assert metrics.status_code == 200
     assert "\nautocoder_assessments_up 0.0\n" in metrics.text
+    assert '\nautocoder_assessments_health_status{status="unhealthy"} 1.0\n' in metrics.text
     page = await served.client.get("/")
     assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
 

@@ -157,7 +157,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the store does: `healthy`, `degraded` (something waits for the next sweep) or `unhealthy`; `reasons` say why."""
+    """How the store does: `healthy`, or `degraded` (something waits too long), and `reasons` say why.
+
+    That it is `unhealthy` nobody can read here: then the database does not answer, and who asks says it.
+    """
 
     status: str
     reasons: tuple[str, ...]

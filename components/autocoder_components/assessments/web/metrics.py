@@ -109,7 +109,12 @@ class Meter:
 
 def store_families(stats: Stats | None, health: Health | None) -> list[Family]:
     """What the store says of itself; without both only that it does not answer. What has no value is left out."""
-    families = [_gauge("up", "Whether the database answers: 1, or 0.", float(stats is not None and health is not None))]
+    holds = "unhealthy" if health is None else health.status
+    status = [Sample(float(holds == each), {"status": each}) for each in ("healthy", "degraded", "unhealthy")]
+    families = [
+        _gauge("up", "Whether the database answers: 1, or 0.", float(stats is not None and health is not None)),
+        Family(f"{_PREFIX}_health_status", "gauge", "How the store does: 1 for the status that holds.", status),
+    ]
     if stats is not None:
         states = [Sample(number, {"state": state}) for state, number in stats.by_state.items()]
         families += [
@@ -127,12 +132,8 @@ def store_families(stats: Stats | None, health: Health | None) -> list[Family]:
             _gauge("error_ratio", "Failed over completed and failed, 0 to 1.", stats.error_rate),
         ]
     if health is not None:
-        status = [
-            Sample(float(health.status == each), {"status": each}) for each in ("healthy", "degraded", "unhealthy")
-        ]
         hits, misses = f"{_PREFIX}_cache_hits_total", f"{_PREFIX}_cache_misses_total"
         families += [
-            Family(f"{_PREFIX}_health_status", "gauge", "How the store does: 1 for the status that holds.", status),
             _gauge(
                 "oldest_pending_seconds", "How long the oldest pending assessment waits.", health.oldest_pending_seconds
             ),

@@ -13,6 +13,7 @@ from autocoder_components.assessments.lifecycle.components import (
     StillWanted,
 )
 from autocoder_components.assessments.lifecycle.overdue import Overdue
+from autocoder_components.assessments.lifecycle.progress import CountProgress, RecordProgress
 from autocoder_components.assessments.probes import ProbeServer
 from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.routing import RenderReport, RouteReports
@@ -21,6 +22,7 @@ from autocoder_components.assessments.sinks import PrintReport, SaveResults, Wri
 __all__ = [
     "CheckSecurity",
     "Claim",
+    "CountProgress",
     "DiscoverTargets",
     "EvaluateControls",
     "Inbox",
@@ -31,6 +33,7 @@ __all__ = [
     "PrintReport",
     "ProbeServer",
     "RecordClaims",
+    "RecordProgress",
     "RecordVerdicts",
     "RememberTools",
     "RenderReport",

@@ -54,6 +54,12 @@ class Arrived:
         return [each for packet in self.packets for each in packet]
 
 
+def attempt_key(message: Outcome | TimeOver) -> str:
+    """Of which attempt it is: what one left behind when its worker died is no part of the next one."""
+    request = message if isinstance(message, TimeOver) else message.request
+    return request.assessment_id if request.attempt is None else f"{request.assessment_id}#{request.attempt}"
+
+
 class JoinOutcomes(Merger[Joined]):
     """Wait for every planned outcome of an assessment, then give them together.
 
@@ -75,9 +81,7 @@ class JoinOutcomes(Merger[Joined]):
     arrived = Keyed(Arrived, default=Arrived())
 
     def key(self, message: Outcome | TimeOver, /) -> str:
-        request = message if isinstance(message, TimeOver) else message.request
-        # What an attempt left behind when its worker died is no part of the next one.
-        return request.assessment_id if request.attempt is None else f"{request.assessment_id}#{request.attempt}"
+        return attempt_key(message)
 
     def on_config(self, outcome: Outcome, /) -> Joined | None:
         return self._join(outcome)

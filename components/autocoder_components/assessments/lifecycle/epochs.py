@@ -56,6 +56,12 @@ def claims(rows: Rows, *, postgres: bool) -> Iterator[Statement]:
         yield _told(rows)
 
 
+def progress(rows: Rows, *, postgres: bool) -> Iterator[Statement]:
+    """How far attempts are. Each row has `of_id`, `of_attempt`, `moment`, `percent` and `said`, the message."""
+    yield from _locked(rows, postgres=postgres)
+    yield Statement(_PROGRESSED, rows)
+
+
 def verdicts(rows: Rows, *, postgres: bool) -> Iterator[Statement]:
     """Processing to completed. Each row has `of_id`, `of_attempt`, `moment`, `actor` and `result`, which is JSON."""
     shared = _without(rows, "result")
@@ -134,6 +140,12 @@ _CLAIM_NOTED: Final = _noted(_WAITS, State.PROCESSING, Action.START)
 _CLAIM_MEASURED: Final = _measured(sa.and_(_WAITS, _states.retry_count == 0), "queue_time", _states.created_at)
 _CLAIM_MOVED: Final = _moved(
     _WAITS, State.PROCESSING, started_at=_MOMENT, deadline_at=sa.bindparam("deadline", type_=Instant())
+)
+_PERCENT: Final = sa.bindparam("percent", type_=sa.Integer())
+_PROGRESSED: Final = (
+    sa.update(assessment_states)
+    .where(_THIS, _WORKED_ON, _states.progress < _PERCENT)
+    .values(progress=_PERCENT, message=sa.bindparam("said", type_=sa.Text()), updated_at=_MOMENT)
 )
 _VERDICT_NOTED: Final = _judged(_WORKED_ON)
 _VERDICT_MEASURED: Final = _measured(sa.and_(_THIS, _WORKED_ON), "processing_time", _states.started_at)

@@ -118,7 +118,7 @@ async def test_text_that_no_database_takes_is_kept_with_escapes(database: Databa
     store = AssessmentStore(database, policy=Policy(keep_addresses=True))
     failed, cancelled = await store.batch_create([{}, {}], actor=Actor("me", {"odd": ODD}, user_agent=ODD))
     await store.start_processing(failed)
-    assert (await store.update_progress(failed, 30, ODD)).message == r"a\x00b\ud800\x0a"
+    assert (await store.update_progress(failed, 30, ODD)).message == "a\\x00b\\ud800\n"
     assert (await store.fail(failed, ODD, retryable=False)).error_message == "a\\x00b\\ud800\n"
     await store.cancel(cancelled, ODD)
     trail = {each.change_action: each for each in await store.audit()}

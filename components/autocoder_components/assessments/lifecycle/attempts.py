@@ -30,7 +30,8 @@ async def progressed(
         late = _late(before, State.PROCESSING, attempt)
         if late is not None:
             raise late
-        highest, told = max(progress, before.progress), None if message is None else visible(message)
+        highest = max(progress, before.progress)
+        told = None if message is None else visible(message, keep_newlines=True)
         await connection.execute(
             sa.update(assessment_states)
             .where(assessment_states.c.assessment_id == assessment_id)

@@ -182,6 +182,13 @@ async def test_a_promised_retry_is_given_though_the_older_count_is_used_up(
     assert (await store.fail("used up", "no answer")).is_settled
 
 
+async def test_an_empty_name_is_none_and_not_a_server_that_there_is_not(store: AssessmentStore) -> None:
+    await store.import_legacy([line("waits", "pending", serverName=""), line("done", "completed", serverName="")])
+    for each in ("waits", "done"):
+        found = await store.get_state(each)
+        assert (found.server_name, spec_of(found.request, each).server_filter) == (None, [])
+
+
 def deep(levels: int) -> str:
     return line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "[" * levels + "]" * levels)
 

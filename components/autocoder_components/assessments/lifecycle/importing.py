@@ -192,7 +192,7 @@ def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
         "state": state,
         "assessment_type": legacy.assessment_type,
         "source": legacy.source,
-        "server_name": legacy.server_name if request is None else request.server_name,
+        "server_name": (legacy.server_name or None) if request is None else request.server_name,
         "request_data": data,
         "result_data": _json(legacy.result or {}) if state is State.COMPLETED else None,
         "error_message": (legacy.error or UNKNOWN_ERROR) if state is State.FAILED else None,
@@ -218,7 +218,7 @@ def _request(legacy: LegacyAssessment, writer: Writer) -> tuple[NewAssessment | 
         "priority": legacy.priority,
     }
     said = {"serverName": legacy.server_name, "timestamp": legacy.timestamp}
-    asked |= {name: value for name, value in said.items() if value is not None}
+    asked |= {name: value for name, value in said.items() if value}  # some write "" for none, and "" names no server
     goes_on = not legacy.has_ended or legacy.next_retry_at is not None
     try:
         new = judged({**asked, "id": legacy.assessment_id, "options": legacy.options}, writer.policy)

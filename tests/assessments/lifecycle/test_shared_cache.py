@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -299,6 +299,42 @@ async def test_one_that_takes_everything_and_says_nothing_is_not_waited_for(
             with anyio.fail_after(60):
                 for _ in range(1000):
                     assert await level.get("a") == (None, None)
+        tasks.cancel_scope.cancel()
+    assert len(told(caplog)) == 1
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b":1\r\n",
+        b"$-1\r\n",
+        b"*0\r\n",
+        b"*1\r\n:5\r\n",
+        b"%1\r\n+a\r\n+b\r\n",
+        b"*1\r\n" * 2000,
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+)
+async def test_what_is_no_redis_costs_no_more(url: str, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def talk(stream: SocketStream) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async with stream:
+                while await stream.receive():
+                    await stream.send(answer * 3)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, talk)
+        settings = ServiceSettings.model_validate(
+            {"redis": f"redis://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"}
+        )
+        async with open_store(url, service=settings) as store:
+            shared: Any = store._writer.cache.shared
+            shared._clock = Clock()
+            for operation in (store.create({"id": "a"}), store.get_state("a"), store.cancel("a"), store.cleanup(0)):
+                await operation
+                store._writer.cache.forget("a")
+                shared._clock.now += AGAIN_SECONDS + 1
         tasks.cancel_scope.cancel()
     assert len(told(caplog)) == 1
 

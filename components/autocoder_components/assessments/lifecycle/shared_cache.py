@@ -126,20 +126,19 @@ class RedisLevel:
     async def get(self, assessment_id: str) -> tuple[AssessmentState | None, int | None]:
         """See `SharedLevel`."""
 
-        async def ask() -> tuple[Any, Any]:
+        async def ask() -> tuple[AssessmentState | None, int]:
             async with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.time()
                 pipeline.get(self._key(assessment_id))
-                moment, entry = await pipeline.execute()
-            return moment, entry
+                (seconds, micros), entry = await pipeline.execute()
+            return _state_in(entry, assessment_id), int(seconds) * 1000 + int(micros) // 1000
 
         answer = await self._asked(ask)
         if answer is None:
             return None, None
-        (seconds, micros), entry = answer
-        state = _state_in(entry, assessment_id)
+        state, moment = answer
         self.hits, self.misses = self.hits + (state is not None), self.misses + (state is None)
-        return state, int(seconds) * 1000 + int(micros) // 1000
+        return state, moment
 
     async def put(self, state: AssessmentState, moment: int | None) -> None:
         """See `SharedLevel`. What holds a configuration given inline is not shared: it may hold credentials."""
@@ -183,8 +182,6 @@ class RedisLevel:
         return f"{self._begin}{assessment_id}"
 
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T | None:
-        from redis.exceptions import RedisError  # noqa: PLC0415  an extra
-
         moment = self._clock()
         if moment < self._left_alone_until:
             return None
@@ -193,7 +190,9 @@ class RedisLevel:
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 answer = await ask()
-        except (RedisError, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is: what listens there may be no Redis, and redis-py raises IndexError or RecursionError for the
+            # answers of some. What was asked for is stored by then.
             self._left_alone_until = self._clock() + AGAIN_SECONDS
             if not self._is_away:
                 self._is_away = True

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from autocoder.errors import Problem as Problem
     from autocoder.errors import UnreachableError as UnreachableError
     from autocoder.errors import UsageError as UsageError
+    from autocoder.errors import storable as storable
     from autocoder.expression import Condition as Condition
     from autocoder.expression import Expression as Expression
     from autocoder.expression import ExpressionError as ExpressionError
@@ -90,6 +91,7 @@ _NAMES = {
         "Problem",
         "UnreachableError",
         "UsageError",
+        "storable",
     ),
     "expression": ("Condition", "Expression", "ExpressionError", "field_names"),
     "message": ("Batch", "Emission", "Rejected"),

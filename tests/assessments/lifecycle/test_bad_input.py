@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle.errors import (
     AssessmentNotFoundError,
     ConflictingRequestError,
+    InvalidArgumentError,
     InvalidRequestError,
 )
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
-from autocoder_components.assessments.lifecycle.states import Actor, Policy
+from autocoder_components.assessments.lifecycle.states import Actor, Policy, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 
@@ -101,12 +102,35 @@ async def test_the_longest_that_is_allowed_is_stored(store: AssessmentStore) -> 
     assert (state.priority, state.max_retries) == (10, 100)
 
 
-ODD = "a\0b\ud800\n"
-NOBODY = ("a\0b", "a\ud800", "a\nb", "x" * 10_000, "")
+NO_TEXT = ("a\x00b", "a\ud800b")
+
+
+@pytest.mark.parametrize("text", NO_TEXT, ids=["a null", "half a character"])
+async def test_text_that_no_database_takes_is_kept_as_an_escape(store: AssessmentStore, text: str) -> None:
+    kept = text.encode("ascii", "backslashreplace").decode().replace("\x00", "\\x00")
+    for made in [await store.create({"max_retries": 0}) for _ in range(2)]:
+        await store.start_processing(made)
+        assert (await store.update_progress(made, 10, text)).message == kept
+        if (await store.list_assessments(Filters([State.FAILED]))).assessments:
+            assert (await store.cancel(made, text)).state is State.CANCELLED
+        else:
+            assert (await store.fail(made, text)).error_message == kept
+        assert (await store.audit(AuditFilters(made)))[-1].change_reason == kept
+
+
+@pytest.mark.parametrize("text", NO_TEXT, ids=["a null", "half a character"])
+async def test_what_no_assessment_can_be_called_is_not_there(store: AssessmentStore, text: str) -> None:
+    await store.create({"id": "a"})
+    for asked in (store.get_state(text), store.wait_for_completion(text, 60), store.cancel(text), store.retry(text)):
+        with pytest.raises(AssessmentNotFoundError):
+            await asked
+    assert (await store.list_assessments(Filters(server_name=text))).assessments == []
+    for filters in (AuditFilters(text), AuditFilters(changed_by=text), AuditFilters(action=text)):
+        assert await store.audit(filters) == []
 
 
 async def test_an_id_that_none_can_have_is_not_found(store: AssessmentStore) -> None:
-    for each in NOBODY:
+    for each in ("a\nb", "x" * 10_000, ""):
         for call in (store.get_state, store.start_processing, store.cancel, store.retry, store.wait_for_completion):
             with pytest.raises(AssessmentNotFoundError) as caught:
                 await call(each)
@@ -114,42 +138,43 @@ async def test_an_id_that_none_can_have_is_not_found(store: AssessmentStore) -> 
         assert await store.audit(AuditFilters(assessment_id=each)) == []
 
 
-async def test_text_that_no_database_takes_is_kept_with_escapes(database: Database) -> None:
-    store = AssessmentStore(database, policy=Policy(keep_addresses=True))
-    failed, cancelled = await store.batch_create([{}, {}], actor=Actor("me", {"odd": ODD}, user_agent=ODD))
-    await store.start_processing(failed)
-    assert (await store.update_progress(failed, 30, ODD)).message == "a\\x00b\\ud800\n"
-    assert (await store.fail(failed, ODD, retryable=False)).error_message == "a\\x00b\\ud800\n"
-    await store.cancel(cancelled, ODD)
-    trail = {each.change_action: each for each in await store.audit()}
-    assert (trail["create"].context, trail["create"].user_agent) == ({"odd": ODD}, r"a\x00b\ud800\x0a")
-    assert trail["fail"].change_reason == trail["cancel"].change_reason == "a\\x00b\\ud800\n"
-    assert (await store.list_assessments(Filters(server_name=ODD))).assessments == []
-    assert await store.audit(AuditFilters(changed_by=ODD)) == []
+async def test_what_an_actor_says_of_itself_is_kept_with_escapes(database: Database) -> None:
+    store, odd = AssessmentStore(database, policy=Policy(keep_addresses=True)), "a\0b\ud800\n"
+    await store.create({}, actor=Actor("me", {"odd": odd}, user_agent=odd))
+    (made,) = await store.audit()
+    assert (made.context, made.user_agent) == ({"odd": odd}, r"a\x00b\ud800\x0a")
     for context in ({"a": float("nan")}, {"a": object()}):
         with pytest.raises(ValueError, match="has to be JSON"):
             Actor("me", context)
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1, 1e300])
-async def test_a_number_that_makes_no_sense_is_refused_by_name(store: AssessmentStore, number: float) -> None:
-    with pytest.raises(ValueError, match="window: "):
-        await store.stats(window=number)
-    for days in ({"retention_days": number}, {"retention_days": 1, "audit_days": number}):
-        with pytest.raises(ValueError, match="retention: "):
-            await store.cleanup(**days)
-
-
-async def test_numbers_beyond_what_a_column_holds_are_only_large(store: AssessmentStore) -> None:
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300, -1, 2**70])
+async def test_numbers_that_cannot_be_are_refused_by_name(store: AssessmentStore, number: Any) -> None:
     made = await store.create({})
     await store.start_processing(made)
-    await store.fail(made, "no answer", retryable=False)
-    assert await store.audit(after=10**30) == []
-    for limit in (0, -1):
-        with pytest.raises(ValueError, match="limit: at least 1"):
-            await store.list_assessments(limit=limit)
-        with pytest.raises(ValueError, match="limit: at least 1"):
-            await store.audit(limit=limit)
-    with pytest.raises(ValueError, match="timeout: "):
+    calls: dict[str, list[Any]] = {
+        "retention_days": [store.cleanup(number)],
+        "audit_days": [store.cleanup(30, audit_days=number)],
+        "window": [store.stats(window=number)],
+        "limit": [store.list_assessments(limit=number), store.audit(limit=number)],
+        "progress": [store.update_progress(made, number)],
+        "after": [store.audit(after=number)],
+    }
+    for name, asked in calls.items():
+        for each in asked:
+            with pytest.raises(InvalidArgumentError, match=f"^{name}: a number from "):
+                await each
+    with pytest.raises(InvalidArgumentError, match=r"^timeout: "):
         await store.wait_for_completion(made, float("nan"))
-    assert await store.batch_retry_failed(10**30) == [made]
+    assert await store.batch_retry_failed(2**70) == []
+
+
+@pytest.mark.parametrize(
+    "result", [{"a": {1}}, {"a": float("nan")}, {1: 0, "a": 0}], ids=["a set", "no number", "keys"]
+)
+async def test_a_result_that_is_no_json_is_refused(store: AssessmentStore, result: Any) -> None:
+    made = await store.create({})
+    await store.start_processing(made)
+    with pytest.raises(InvalidArgumentError, match="result: no JSON"):
+        await store.complete(made, result)
+    assert (await store.complete(made, {})).state is State.COMPLETED

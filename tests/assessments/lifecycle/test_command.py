@@ -114,7 +114,14 @@ async def test_what_is_wrong_is_told_with_its_exit_code(cli: Cli, machine: Path)
     await refused(2, "id: String should have at most 255 characters", "create", "--id", "x" * 300)
     await refused(2, "name the assessments to retry", "retry")
     await refused(2, "is no time", "list", "--since", "yesterday")
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        await refused(2, "is no time", "list", "--since", moment)
     await refused(2, "no page ended with 'x'", "list", "--after", "x")
+    for number in ("nan", "inf", "1e300"):
+        await refused(2, "window: a number from 1 to ", "stats", "--window", number)
+        await refused(2, "retention_days: a number from 0 to ", "cleanup", "--retention-days", number)
+    await refused(2, "after: a number from ", "audit", "--after", str(2**70))
+    await refused(1, "there is no assessment 'a\\udcff'", "show", "a\udcff")
     assert (await cli("create", "--id", "one")).code == 0
     await refused(2, "id: the assessment 'one' is there already", "create", "--id", "one", "--priority", "1")
     await refused(1, "is still pending after 0 s; it goes on", "wait", "one", "--timeout", "0")
@@ -137,11 +144,17 @@ async def test_the_requests_of_a_file_are_stored_all_or_none(cli: Cli, machine: 
         (machine / "requests.jsonl").write_text("\n".join(lines))
         return "requests.jsonl"
 
-    for wrong, said in (("{", "requests.jsonl:2: no JSON"), ({"priority": 0}, "priority: "), ([], "request: ")):
+    deep = "[" * 100_000
+    for wrong, said in (
+        ("{", "requests.jsonl:2: no JSON"),
+        (deep, "requests.jsonl:2: no JSON"),
+        ({"priority": 0}, "priority: "),
+        ([], "request: "),
+    ):
         answer = await cli("create", "--file", written({"id": "a"}, wrong))
         assert answer.code == 2 and said in answer.err
         assert (await cli("list", "--json")).json()["assessments"] == []
-    both = written({"id": "a"}, "", {"id": "b", "options": {"includeDetails": False}})
+    both = written('{"id": "a", "paths": ["x\u2028y"]}', "", {"id": "b", "options": {"includeDetails": False}})
     answer = await cli("create", "--file", both, "--json")
     assert answer.json() == {"created": ["a", "b"]}
     assert (await cli("create", "--file", "requests.jsonl", "--priority", "1")).code == 2

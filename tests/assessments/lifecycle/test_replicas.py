@@ -120,6 +120,7 @@ async def test_a_copy_that_keeps_up_answers_what_need_not_be_the_newest(
     assert len(await reader.audit()) == 2
     assert replica.answers == 4
     assert (await reader.get_state("b", fresh=True)).state is State.CANCELLED
+    assert len(await reader.audit(AuditFilters("b"), fresh=True)) == 2
     assert (await reader.wait_for_completion("b", 60)).state is State.CANCELLED
     reader._writer.cache._kept["b"] = (0.0, reader._writer.cache._kept["b"][1])  # its time is over
     assert (await reader.get_state("b")).state is State.CANCELLED, "nothing older behind something newer"
@@ -141,6 +142,7 @@ async def test_who_did_something_sees_it_whatever_the_copy_lacks(
             await reader.complete(made, {"score": 1}, attempt=begun.retry_count)
         reader._writer.cache.forget(made)
         seen = await reader.get_state(made)
+        assert len(await reader.audit(AuditFilters(made))) == (3 if change == "progress" else 4)
         assert (seen.progress, seen.state) == (
             (40, State.PROCESSING) if change == "progress" else (100, State.COMPLETED)
         )

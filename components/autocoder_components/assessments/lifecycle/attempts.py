@@ -8,13 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import reached
+from autocoder import reached, storable
 from autocoder_components.assessments.lifecycle.errors import LateResultError
 from autocoder_components.assessments.lifecycle.rows import audit_row, change, found
 from autocoder_components.assessments.lifecycle.states import Action, Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import Writer
-from autocoder_components.assessments.reports.text import visible
 
 Ended = Callable[[AssessmentState], tuple[str | None, dict[str, Any]]]
 """The reason for the trail, and what the row gets, of an attempt as it stood."""
@@ -24,6 +23,7 @@ async def progressed(
     writer: Writer, actor: Actor | None, assessment_id: str, progress: int, message: str | None, attempt: int | None
 ) -> AssessmentState:
     """Note how far an attempt is; see `AssessmentStore.update_progress`."""
+    said = None if message is None else storable(message)
 
     async def work(connection: AsyncConnection) -> AssessmentState:
         context, before = writer.context(actor), await found(connection, assessment_id, lock=True)
@@ -31,11 +31,10 @@ async def progressed(
         if late is not None:
             raise late
         highest = max(progress, before.progress)
-        told = None if message is None else visible(message, keep_newlines=True)
         await connection.execute(
             sa.update(assessment_states)
             .where(assessment_states.c.assessment_id == assessment_id)
-            .values(progress=highest, message=told, updated_at=context.moment)
+            .values(progress=highest, message=said, updated_at=context.moment)
         )
         step = context.policy.progress_step
         if highest // step > before.progress // step:

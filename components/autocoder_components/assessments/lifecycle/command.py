@@ -19,12 +19,13 @@ from autocoder import (
     say,
 )
 from autocoder_components.assessments.lifecycle import output
+from autocoder_components.assessments.lifecycle.arguments import MOST_DAYS, MOST_SECONDS
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
 from autocoder_components.assessments.lifecycle.on_store import Number, When, as_json, on_store, store_options
-from autocoder_components.assessments.lifecycle.reading import LONGEST_WINDOW, AuditFilters, Filters
+from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
-from autocoder_components.assessments.lifecycle.store import MOST_DAYS, AssessmentStore
+from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.validating import CheckReport
 from autocoder_components.assessments.moving.command import moving
 from autocoder_components.assessments.reports.text import plural
@@ -114,11 +115,11 @@ def _requests(file: str) -> list[Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 found.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UsageError(f"{file}:{number}: no JSON ({error}); nothing was stored") from None
     return found
 
@@ -175,13 +176,9 @@ def list_all(**options: Any) -> None:
     names = ("assessment_type", "source", "server_name", "created_since", "created_before")
     filters = Filters([State(each) for each in options["states"]], **{name: options[name] for name in names})
 
-    async def work(store: AssessmentStore) -> Any:
-        try:
-            return await store.list_assessments(filters, limit=options["limit"], after=options["after"])
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-
-    page = on_store(options, work)
+    page = on_store(
+        options, lambda store: store.list_assessments(filters, limit=options["limit"], after=options["after"])
+    )
     if as_json():
         give_json({"assessments": [output.state_data(each) for each in page.assessments], "next": page.next})
     elif page.assessments:
@@ -236,7 +233,7 @@ def _changed(states: list[AssessmentState], what: str) -> None:
 @assessments.command("stats")
 @click.option(
     "--window",
-    type=Number(1, LONGEST_WINDOW),
+    type=Number(1, MOST_SECONDS),
     default=3600.0,
     metavar="SECONDS",
     help="Of the throughput.  [default: 1 h]",
@@ -313,7 +310,7 @@ def compare(first: str, second: str, **options: Any) -> int:
     """Show what differs between two verdicts, finding by finding; exits with 1 where something does."""
 
     async def work(store: AssessmentStore) -> Comparison:
-        return compared(await store.get_state(first), await store.get_state(second))
+        return compared(await store.get_state(first, fresh=True), await store.get_state(second, fresh=True))
 
     found = on_store(options, work)
     if as_json():

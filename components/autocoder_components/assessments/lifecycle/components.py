@@ -17,10 +17,11 @@ from pydantic import Field, ValidationError
 from autocoder import Batch, Sink, Source, Statement, Transformer, patiently, pipeline_database, reached
 from autocoder_components.assessments.deliveries import deliver, summary_of
 from autocoder_components.assessments.lifecycle import epochs
+from autocoder_components.assessments.lifecycle.arguments import MOST_DAYS
 from autocoder_components.assessments.lifecycle.errors import AssessmentError
 from autocoder_components.assessments.lifecycle.requests import spec_of
 from autocoder_components.assessments.lifecycle.states import Actor, Policy
-from autocoder_components.assessments.lifecycle.store import MOST_DAYS, AssessmentStore
+from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_states
 from autocoder_components.assessments.lifecycle.wanted import all_unwanted
 from autocoder_components.assessments.model import Assessment, Request

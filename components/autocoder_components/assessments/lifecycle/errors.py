@@ -61,6 +61,10 @@ class ConflictingRequestError(UsageError):
         self.fields: Sequence[str] = ("id",)
 
 
+class InvalidArgumentError(UsageError, ValueError):
+    """An argument of an operation that cannot be; the message begins with its name. Nothing was changed."""
+
+
 class InvalidRequestError(UsageError):
     """A request that cannot be stored; `fields` names what is wrong with it, by field. Nothing of it was stored."""
 
@@ -74,7 +78,7 @@ class WaitTimeoutError(AssessmentError):
 
     def __init__(self, assessment_id: str, state: str, seconds: float) -> None:
         super().__init__(
-            f"assessment {assessment_id!r} is still {state} after {seconds:g} s; it goes on, wait again or look with "
+            f"assessment {assessment_id!r} is still {state} after {round(seconds, 3):g} s; it goes on, wait again or look with "
             f"`autocoder assessments show {assessment_id}`"
         )
         self.assessment_id, self.state, self.seconds = assessment_id, state, seconds

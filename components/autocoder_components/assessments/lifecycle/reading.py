@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Database
+from autocoder_components.assessments.lifecycle.arguments import is_text, refuse_no_id
 from autocoder_components.assessments.lifecycle.cache import StateCache
+from autocoder_components.assessments.lifecycle.errors import InvalidArgumentError
 from autocoder_components.assessments.lifecycle.replica import NotUsableError, Replica
-from autocoder_components.assessments.lifecycle.rows import entry_of, found, refuse_impossible, state_of
+from autocoder_components.assessments.lifecycle.rows import entry_of, found, state_of
 from autocoder_components.assessments.lifecycle.states import (
     AssessmentState,
     AuditEntry,
@@ -32,10 +34,6 @@ from autocoder_components.assessments.lifecycle.tables import (
 T = TypeVar("T")
 _states: Final = assessment_states.c
 _trail: Final = assessment_state_audit.c
-LONGEST_WINDOW: Final = 366 * 86_400
-"""Seconds, of the throughput."""
-_LAST: Final = 2**63 - 1
-"""The last id that a table can have."""
 SLOW_SECONDS: Final = 1.0
 STALE_STEPS: Final = 10
 """What waits longer than so many steps of ageing has passed everything urgent, and still nobody took it."""
@@ -86,9 +84,14 @@ class Reader:
         if replica is not None:
             cache.on_write = replica.wrote
 
-    async def ask(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What the copy says where it is usable, else the database. The work may be done twice."""
-        if self._replica is not None:
+    async def ask(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], *, of: str | None = None, fresh: bool = False
+    ) -> T:
+        """What the copy says where it is usable, else the database. The work may be done twice.
+
+        The database alone is asked where it has to be `fresh`, and for one assessment (`of`) that this process wrote lately.
+        """
+        if self._replica is not None and not fresh and (of is None or not self._replica.may_lack(of)):
             try:
                 return await self._replica.ask(work)
             except NotUsableError:
@@ -98,7 +101,7 @@ class Reader:
 
     async def state(self, assessment_id: str, *, fresh: bool) -> AssessmentState:
         """One assessment. Raises AssessmentNotFoundError."""
-        refuse_impossible(assessment_id)
+        refuse_no_id(assessment_id)
         moment: int | None = None
         if not fresh:
             known = self._cache.get(assessment_id)
@@ -138,25 +141,13 @@ class Reader:
         return state
 
 
-def _equal(column: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
-    """Whether a column has this value. What no database takes as text is in none."""
-    stored = "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
-    return column == value if stored else sa.false()
-
-
-def _refuse_limit(limit: int) -> None:
-    if limit < 1:
-        raise ValueError(f"limit: at least 1; found {limit}")
-
-
 async def page(connection: AsyncConnection, filters: Filters, limit: int, after: str | None) -> Page:
-    """A page of assessments, the newest first. Raises ValueError for an `after` that no page gave, and a limit below 1."""
-    _refuse_limit(limit)
+    """A page of assessments, the newest first. Raises InvalidArgumentError for an `after` that no page gave."""
     columns = [sa.null().label("result_data") if each.name == "result_data" else each for each in _states]
     query = sa.select(*columns).order_by(_states.id.desc()).limit(limit + 1)
     if after is not None:
         if not (after.isascii() and after.isdigit() and len(after) < 19):
-            raise ValueError(f"after: no page ended with {after[:40]!r}; take the `next` of the last page")
+            raise InvalidArgumentError(f"after: no page ended with {after[:40]!r}; take the `next` of the last page")
         query = query.where(_states.id < int(after))
     if filters.states:
         query = query.where(_states.state.in_(filters.states))
@@ -165,7 +156,7 @@ async def page(connection: AsyncConnection, filters: Filters, limit: int, after:
         (_states.source, filters.source),
         (_states.server_name, filters.server_name),
     )
-    query = query.where(*(_equal(column, value) for column, value in equal if value is not None))
+    query = query.where(*_equal(equal))
     if filters.created_since is not None:
         query = query.where(_states.created_at >= filters.created_since)
     if filters.created_before is not None:
@@ -175,10 +166,13 @@ async def page(connection: AsyncConnection, filters: Filters, limit: int, after:
     return Page([state_of(each) for each in rows[:limit]], following)
 
 
+def _equal(pairs: Iterable[tuple[sa.ColumnElement[str], str | None]]) -> list[sa.ColumnElement[bool]]:
+    """Conditions for what narrows; no row has a text that no database takes."""
+    return [column == value if is_text(value) else sa.false() for column, value in pairs if value is not None]
+
+
 async def stats(connection: AsyncConnection, moment: datetime, window: float) -> Stats:
-    """The seven aggregates in one query. Raises ValueError for a window of no time, or of more than LONGEST_WINDOW."""
-    if not 0 < window <= LONGEST_WINDOW:
-        raise ValueError(f"window: more than 0 and at most {LONGEST_WINDOW:,} seconds; found {window}")
+    """The seven aggregates in one query."""
     ended = _states.state.in_([State.COMPLETED, State.FAILED])
     lately = sa.and_(ended, _states.completed_at >= moment - timedelta(seconds=window))
     spent = SecondsBetween(_states.started_at, _states.completed_at)
@@ -207,9 +201,8 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 
 async def trail(connection: AsyncConnection, filters: AuditFilters, limit: int, after: int) -> list[AuditEntry]:
-    """Entries of the audit trail, the oldest first. Raises ValueError for a limit below 1."""
-    _refuse_limit(limit)
-    query = sa.select(assessment_state_audit).where(_trail.id > min(after, _LAST)).order_by(_trail.id).limit(limit)
+    """Entries of the audit trail, the oldest first."""
+    query = sa.select(assessment_state_audit).where(_trail.id > after).order_by(_trail.id).limit(limit)
     equal = (
         (_trail.assessment_id, filters.assessment_id),
         (_trail.old_state, filters.old_state),
@@ -217,7 +210,7 @@ async def trail(connection: AsyncConnection, filters: AuditFilters, limit: int, 
         (_trail.changed_by, filters.changed_by),
         (_trail.change_action, filters.action),
     )
-    query = query.where(*(_equal(column, value) for column, value in equal if value is not None))
+    query = query.where(*_equal(equal))
     if filters.since is not None:
         query = query.where(_trail.created_at >= filters.since)
     if filters.before is not None:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import reached
+from autocoder import reached, storable
+from autocoder_components.assessments.lifecycle.arguments import refuse_no_id
 from autocoder_components.assessments.lifecycle.errors import (
     AssessmentNotFoundError,
     ConflictingRequestError,
@@ -33,12 +34,11 @@ from autocoder_components.assessments.lifecycle.states import (
     State,
 )
 from autocoder_components.assessments.lifecycle.tables import (
-    LONGEST_ID,
     assessment_metrics,
     assessment_state_audit,
     assessment_states,
 )
-from autocoder_components.assessments.reports.text import cut, visible
+from autocoder_components.assessments.reports.text import visible
 
 CHANNEL: Final = "autocoder_assessments"
 """The channel on which PostgreSQL tells the ids of assessments that changed."""
@@ -116,15 +116,9 @@ def entry_of(row: Any) -> AuditEntry:
     return AuditEntry(**values)
 
 
-def refuse_impossible(assessment_id: str) -> None:
-    """Raise AssessmentNotFoundError for what no assessment is called: databases and caches choke on some of it."""
-    if not assessment_id.isprintable() or len(assessment_id) > LONGEST_ID:
-        raise AssessmentNotFoundError(cut(assessment_id, LONGEST_ID))
-
-
 async def found(connection: AsyncConnection, assessment_id: str, *, lock: bool = False) -> AssessmentState:
     """The assessment, with `lock` held until the transaction ends. Raises AssessmentNotFoundError."""
-    refuse_impossible(assessment_id)
+    refuse_no_id(assessment_id)
     query = sa.select(assessment_states).where(assessment_states.c.assessment_id == assessment_id)
     row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
     if row is None:
@@ -195,7 +189,7 @@ def _trail(context: Context, assessment_id: str, action: Action, new: State, rea
         "assessment_id": assessment_id,
         "new_state": new,
         "changed_by": actor.name,
-        "change_reason": None if reason is None else visible(reason, keep_newlines=True),
+        "change_reason": None if reason is None else storable(reason),
         "change_action": action,
         "created_at": context.moment,
         "context": None if actor.context is None else json.dumps(actor.context, sort_keys=True),

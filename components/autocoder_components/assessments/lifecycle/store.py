@@ -6,7 +6,6 @@ written together or not at all; two that race for the same change have one winne
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,9 +15,9 @@ from typing import Any, Final
 import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import Database, DatabaseOptions, open_database, prepare
+from autocoder import Database, DatabaseOptions, open_database, prepare, storable
 from autocoder_components.assessments.deliveries import delivered
-from autocoder_components.assessments.lifecycle import attempts, reading, rows, upkeep
+from autocoder_components.assessments.lifecycle import arguments, attempts, reading, rows, upkeep
 from autocoder_components.assessments.lifecycle.cache import SharedLevel, StateCache
 from autocoder_components.assessments.lifecycle.errors import RetriesExhaustedError, WaitTimeoutError
 from autocoder_components.assessments.lifecycle.importing import ImportReport, Release, import_legacy
@@ -41,13 +40,11 @@ from autocoder_components.assessments.lifecycle.upkeep import Swept
 from autocoder_components.assessments.lifecycle.validating import CheckReport, check_import
 from autocoder_components.assessments.lifecycle.waiting import Waiters
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer, now, pause_before_retry
-from autocoder_components.assessments.reports.text import visible
 from autocoder_components.assessments.settings import ServiceSettings
 
 PIPELINE: Final = "assessments"
 INBOX: Final = "inbox"
 API: Final = Actor("api")
-MOST_DAYS: Final = 100_000
 
 
 @asynccontextmanager
@@ -195,11 +192,10 @@ class AssessmentStore:
         """Note how far an attempt is, 0 to 99 percent, and what it is at; the version stays.
 
         Progress that passes a multiple of the policy's step is audited. It never goes back within an attempt: less than what
-        is there leaves the number. Raises ValueError for another number, LateResultError where nobody works on it (any more).
+        is there leaves the number. Raises InvalidArgumentError for
+        another number, LateResultError where nobody works on it (any more).
         """
-        if not 0 <= progress < 100:
-            raise ValueError(f"progress: from 0 to 99 while an attempt goes on; found {progress}")
-
+        arguments.within("progress", progress, 0, 99)
         return await attempts.progressed(self._writer, actor, assessment_id, progress, message, attempt)
 
     async def complete(
@@ -213,10 +209,9 @@ class AssessmentStore:
         """The attempt has a verdict, whatever it says: processing to completed, with progress 100.
 
         Raises LateResultError where the assessment is not being worked on, or in another attempt than `attempt`: the result is
-        noted in the audit trail and dropped. Raises ValueError for a result that is no JSON.
+        noted in the audit trail and dropped. Raises InvalidArgumentError for a result that is no JSON.
         """
-        data = json.dumps(result, sort_keys=True, ensure_ascii=True, allow_nan=False)
-        ended = {"result_data": data, "progress": 100, "error_message": None, "message": None}
+        ended = {"result_data": arguments.result_text(result), "progress": 100, "error_message": None, "message": None}
         return await attempts.ended(
             self._writer, actor, assessment_id, attempt, Action.COMPLETE, lambda _: (None, ended)
         )
@@ -242,9 +237,8 @@ class AssessmentStore:
             if retryable and before.retry_count < before.max_retries:
                 pause = pause_before_retry(self._writer.policy, before.retry_count)
                 due = self._writer.clock() + timedelta(seconds=pause)
-            return error, {"error_message": error, "next_retry_at": due}
+            return error, {"error_message": storable(error), "next_retry_at": due}
 
-        error = visible(error, keep_newlines=True)  # it comes from anywhere, and a database does not take everything
         return await attempts.ended(self._writer, actor, assessment_id, attempt, action, ended)
 
     async def cancel(
@@ -325,14 +319,13 @@ class AssessmentStore:
         return await upkeep.sweep(self._writer, limit)
 
     async def cleanup(self, retention_days: float, *, audit_days: float | None = None, batch: int = BATCH) -> int:
-        """Delete what ended more than so many days ago, `batch` at a time; returns how many. Raises ValueError for other days
-        than 0 to MOST_DAYS.
+        """Delete what ended more than so many days ago, `batch` at a time; returns how many.
 
         Never a failure that awaits its retry. Metrics go with their assessments; the audit trail stays, unless `audit_days`
-        says how long that of deleted assessments is kept.
+        says how long that of deleted assessments is kept. Raises InvalidArgumentError for days below 0 or beyond a century.
         """
-        if not all(0 <= each <= MOST_DAYS for each in (retention_days, audit_days or 0)):
-            raise ValueError(f"retention: a number of days, 0 or more, at most {MOST_DAYS:,}")
+        arguments.within("retention_days", retention_days, 0, arguments.MOST_DAYS)
+        arguments.within("audit_days", audit_days or 0, 0, arguments.MOST_DAYS)
         return await upkeep.cleanup(self._writer, retention_days, audit_days, batch)
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -352,10 +345,11 @@ class AssessmentStore:
     ) -> AssessmentState:
         """The assessment once it has ended and no automatic retry is ahead; `timeout` in seconds, None: any time.
 
-        Raises WaitTimeoutError, which changes nothing about the assessment, AssessmentNotFoundError, and ValueError for NaN.
+        Raises WaitTimeoutError, which changes nothing about the assessment, AssessmentNotFoundError, and InvalidArgumentError
+        for a timeout that is no number.
         """
-        if timeout is not None and math.isnan(timeout):
-            raise ValueError("timeout: a number of seconds, or None; found NaN")
+        arguments.refuse_no_id(assessment_id)  # which no other may wait behind
+        arguments.within("timeout", timeout or 0, -math.inf, math.inf)
         until = math.inf if timeout is None else anyio.current_time() + timeout
         async with self._waiters.watching(assessment_id) as settled:
             while True:
@@ -375,18 +369,26 @@ class AssessmentStore:
     ) -> Page:
         """Assessments without their results, the newest first, a page at a time; `after` is the `next` of the last page.
 
-        What is created or deleted meanwhile makes no page skip or repeat another. Raises ValueError for a broken `after` and a
-        `limit` below 1.
+        What is created or deleted meanwhile makes no page skip or repeat another. Raises InvalidArgumentError.
         """
+        arguments.within("limit", limit, 1, arguments.MOST_ROWS)
         return await self._reader.ask(lambda each: reading.page(each, filters or Filters(), limit, after))
 
     async def stats(self, *, window: float = 3600.0) -> Stats:
-        """The seven aggregates, computed by the database; throughput is that of the last `window` seconds, a year at most."""
+        """The seven aggregates, computed by the database; throughput is that of the last `window` seconds."""
+        arguments.within("window", window, 1, arguments.MOST_SECONDS)
         return await self._reader.ask(lambda each: reading.stats(each, self._writer.clock(), window))
 
-    async def audit(self, filters: AuditFilters | None = None, *, limit: int = 100, after: int = 0) -> list[AuditEntry]:
-        """The audit trail in order of time, behind the entry with the id `after`. Raises ValueError for a limit below 1."""
-        return await self._reader.ask(lambda each: reading.trail(each, filters or AuditFilters(), limit, after))
+    async def audit(
+        self, filters: AuditFilters | None = None, *, limit: int = 100, after: int = 0, fresh: bool = False
+    ) -> list[AuditEntry]:
+        """The audit trail in order of time, behind the entry with the id `after`; `fresh`: never that of a copy."""
+        arguments.within("limit", limit, 1, arguments.MOST_ROWS)
+        arguments.within("after", after, 0, arguments.MOST_ID)
+        wanted = filters or AuditFilters()
+        return await self._reader.ask(
+            lambda each: reading.trail(each, wanted, limit, after), of=wanted.assessment_id, fresh=fresh
+        )
 
     async def health(self) -> Health:
         """How the store does. Raises what the database raises where it does not answer."""

@@ -23,10 +23,10 @@ from autocoder_components.assessments.lifecycle.writing import BATCH, Writer
 SWEEPER: Final = Actor("sweeper")
 GIVEN_UP: Final = "its worker fell silent, and no attempts remain"
 CURE: Final = "`autocoder dlq` shows it; `autocoder assessments retry` gives another attempt"
+MOST_INTEGER: Final = 2**31 - 1
+"""The largest number that a column of retries holds."""
 MOST_SAID: Final = 500
 """So many characters of an error are kept."""
-MOST_INTEGER: Final = 2**31 - 1
-"""The largest number of a column of integers."""
 _states: Final = assessment_states.c
 # The view in which the framework shows its dead letters.
 _letters: Final = sa.table(
@@ -56,9 +56,9 @@ class Swept:
 
 async def retry_failed(writer: Writer, context: Context, max_retries: int | None, limit: int) -> list[str]:
     """Failed assessments with fewer retries behind them than `max_retries` and their own: back to pending."""
+    given = min(MOST_INTEGER if max_retries is None else max_retries, MOST_INTEGER)
     column: Any = _states.max_retries
-    max_retries = None if max_retries is None or max_retries > MOST_INTEGER else max_retries
-    most = column if max_retries is None else sa.case((column < max_retries, column), else_=max_retries)
+    most = sa.case((column < given, column), else_=given)
     wanted = sa.and_(_states.state == State.FAILED, _states.retry_count < most)
     return await _requeue_all(writer, context, wanted, limit, Action.RETRY)
 

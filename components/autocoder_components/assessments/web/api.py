@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from autocoder import UnreachableError
+from autocoder_components.assessments.lifecycle.arguments import MOST_SECONDS
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.output import data_of, state_data
-from autocoder_components.assessments.lifecycle.reading import LONGEST_WINDOW, Filters, Page
+from autocoder_components.assessments.lifecycle.reading import Filters, Page
 from autocoder_components.assessments.lifecycle.requests import AssessmentRequest, judged
 from autocoder_components.assessments.lifecycle.states import AssessmentState, Health, Policy, State, Stats
 from autocoder_components.assessments.lifecycle.tables import LONGEST_ID
@@ -86,7 +87,7 @@ class StatsQuery(BaseModel):
 
     model_config = _STRICT
 
-    window: float = Field(default=3600.0, ge=1, le=LONGEST_WINDOW, description="seconds, for the throughput")
+    window: float = Field(default=3600.0, ge=1, le=MOST_SECONDS, description="seconds, for the throughput")
 
 
 class NoQuery(BaseModel):

@@ -146,7 +146,7 @@ async def show_one(request: Request) -> Response:
     """One assessment: how it is, its verdict, and everything that happened to it."""
     service, assessment_id = service_of(request), id_of(request)
     state = await service.store.get_state(assessment_id, fresh=True)
-    entries = await service.store.audit(AuditFilters(assessment_id=assessment_id), limit=MOST_ENTRIES + 1)
+    entries = await service.store.audit(AuditFilters(assessment_id=assessment_id), limit=MOST_ENTRIES + 1, fresh=True)
     place = place_of(assessment_id)
     return page(
         f"Assessment {assessment_id}",

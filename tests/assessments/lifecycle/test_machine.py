@@ -245,6 +245,22 @@ class Lifecycle(RuleBasedStateMachine):
             assert isinstance(completed, LateResultError) and each in swept
             model.late += 1
 
+    @rule(each=ids)
+    def come_back_while_the_next_goes_on(self, each: str) -> None:
+        """Whoever was silent for too long has a verdict when the next attempt is under way: it does not count."""
+        model = self.model[each]
+        attempt = model.attempt
+        if model.state is State.PENDING:
+            self.start(each, None)
+        if model.state is not State.PROCESSING or attempt == POLICY.max_retries:
+            return
+        self.time_passes(111)
+        self.sweep()
+        self.start(each, None)
+        for late in (self.store.complete(each, {}, attempt=attempt), self.store.fail(each, "late", attempt=attempt)):
+            assert isinstance(self.tried(late), LateResultError)
+            model.late += 1
+
     @rule(seconds=st.sampled_from([1, 5, 60, 111]))
     def time_passes(self, seconds: int) -> None:
         self.clock.move(seconds)
@@ -333,7 +349,7 @@ def test_any_sequence_of_operations(kind: str, request: pytest.FixtureRequest) -
         try:
             loop.run_until_complete(prepare(database))
             machine = type(f"Lifecycle_{kind}", (Lifecycle,), {"loop": loop, "database": database, "examples": 0})
-            few = settings(max_examples=25, stateful_step_count=25)
+            few = settings(max_examples=40, stateful_step_count=25)
             run_state_machine_as_test(machine, settings=few)
         finally:
             loop.run_until_complete(opening.__aexit__(None, None, None))

@@ -26,7 +26,9 @@ TOKEN = SCHEMA["definitions"]["TokenDatatype"]
 # Python's expressions know no classes by Unicode property; this is the same, but for a few signs that \w has besides.
 assert TOKEN["pattern"] == r"^(\p{L}|_)(\p{L}|\p{N}|[.\-_])*$"
 TOKEN["pattern"] = r"^[^\W\d][\w.\-]*$"
-VALIDATOR = Draft7Validator(SCHEMA, format_checker=FormatChecker())
+FORMATS = FormatChecker()
+assert {"date-time", "uri", "uri-reference"} <= FORMATS.checkers.keys(), "what is missing is not looked at"
+VALIDATOR = Draft7Validator(SCHEMA, format_checker=FORMATS)
 MADE = (*clean("a"), outcome(target("b"), CheckKind.SECURITY, "AC-301", "AC-401"))
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 

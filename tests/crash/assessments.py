@@ -33,8 +33,8 @@ ALL: Final = 200
 """So many are asked for in a case of several lives."""
 PORTION: Final = 40
 """So many in each life of a short one."""
-# The service has a message that kills it, so it soon makes one call at a time; who then kills it from outside in the same call
-# three times convicts a sound one.
+# Two instances die in each life, so the service soon makes one call at a time; who then kills it from outside in the same call
+# three times convicts a sound one. The first two deaths are before that.
 LIVES: Final = {"workers": 4, "service": DEATHS - 1}
 PATIENCE: Final = 600.0
 """One call at a time, as after several deaths, takes ten seconds of processor time, of which others may leave little."""

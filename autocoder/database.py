@@ -54,7 +54,7 @@ def parse_url(url: str) -> sa.URL:
     """The URL with the asynchronous driver that autocoder uses; raises UsageError for another database or a broken URL."""
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number is the latter
         raise UsageError(
             "the database URL cannot be read; write sqlite:///path or postgresql://user@host/name"
         ) from None

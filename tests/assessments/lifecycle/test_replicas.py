@@ -25,7 +25,7 @@ from autocoder_components.assessments.lifecycle.tables import (
 )
 from autocoder_components.assessments.settings import ServiceSettings
 
-from autocoder import Database, open_database, prepare
+from autocoder import Database, UsageError, open_database, prepare
 from tests.store.fresh import fresh_postgres, fresh_sqlite
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +240,16 @@ async def test_a_copy_that_is_away_costs_one_line_and_is_used_when_it_is_there(
 async def test_a_copy_that_is_not_there_is_not_made(reader: AssessmentStore, copy_url: str) -> None:
     await listed(reader)
     assert not Path(copy_url.removeprefix("sqlite:///")).exists()
+
+
+@SQLITE
+@pytest.mark.parametrize("wrong", ["postgresql://reader:hunter22@h:port/none", "sqlite:///"])
+async def test_a_url_that_is_none_is_told_as_that_of_the_copy(database: Database, wrong: str) -> None:
+    store = AssessmentStore(database, replica=Replica(wrong, database))
+    with pytest.raises(
+        UsageError, match=r"the copy (postgresql://reader:\*\*\*@h:port/none|sqlite:///) of the database: "
+    ):
+        await store.stats()
 
 
 async def test_a_copy_whose_connections_break_is_passed_over_at_once(

@@ -370,7 +370,12 @@ def test_the_password_is_masked(url: str, shown: str) -> None:
 
 async def test_a_url_that_cannot_be_read_is_refused_without_it(tmp_path: Path) -> None:
     async with open_database(fresh_sqlite(tmp_path)) as database:
-        for wrong in ("redis://:hunter22@h:port", "http://:hunter22@h", "redis://h/0?max_connections=hunter22"):
+        for wrong in (
+            "redis://:hunter22@h:port",
+            "http://:hunter22@h",
+            "redis://h/0?max_connections=hunter22",
+            "redis://h?hunter22=1",
+        ):
             with pytest.raises(UsageError, match="cannot be read") as caught:
                 async with open_redis(wrong, database):
                     pass

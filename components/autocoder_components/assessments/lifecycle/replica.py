@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from autocoder import Database, DatabaseOptions, UnreachableError, open_database
+from autocoder import Database, DatabaseOptions, UnreachableError, UsageError, open_database
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Replica:
     # -- asking ---------------------------------------------------------------------------------------------------
 
     async def ask(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What the copy says. Raises NotUsableError where it is away, fails, or is too far behind."""
+        """What the copy says. Raises NotUsableError where it is away, fails, or is too far behind, UsageError for its URL."""
         if self._clock() < self._left_alone_until:
             raise NotUsableError
         try:
@@ -143,11 +143,15 @@ class Replica:
             return database
 
     async def _open(self) -> Database:
-        path = sa.make_url(self._options.url).database
-        if self._options.backend == "sqlite" and not await anyio.Path(str(path)).exists():
-            raise FileNotFoundError(f"there is no file {path}")  # to open it would make one
         stack = AsyncExitStack()
-        self._opened = await stack.enter_async_context(open_database(self._options))
+        try:
+            if self._options.backend == "sqlite":
+                path = sa.make_url(self._options.url).database
+                if path and not await anyio.Path(path).exists():
+                    raise FileNotFoundError(f"there is no file {path}")  # to open it would make one
+            self._opened = await stack.enter_async_context(open_database(self._options))
+        except UsageError as error:
+            raise UsageError(f"the copy {self._options.shown} of the database: {error}") from None
         self._stack = stack
         return self._opened
 

@@ -247,6 +247,7 @@ async def open_redis(url: str, database: Database, prefix: str = "autocoder") ->
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,
         )
+        pool.connection_class(**pool.connection_kwargs)  # connects nowhere, and refuses an option that it does not know
         shown_url(url)
     except (ValueError, TypeError):
         raise UsageError("the URL of the shared cache cannot be read; write redis://:password@host:6379/0") from None

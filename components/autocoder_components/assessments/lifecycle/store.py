@@ -382,7 +382,11 @@ class AssessmentStore:
     async def audit(
         self, filters: AuditFilters | None = None, *, limit: int = 100, after: int = 0, fresh: bool = False
     ) -> list[AuditEntry]:
-        """The audit trail in order of time, behind the entry with the id `after`; `fresh`: never that of a copy."""
+        """The audit trail in order of time, behind the entry with the id `after`; `fresh`: never that of a copy.
+
+        On PostgreSQL transactions that overlap may end in another order than that of their entries: who follows a trail of
+        many assessments as it grows looks back a while (`since`), and knows again by id what it has.
+        """
         arguments.within("limit", limit, 1, arguments.MOST_ROWS)
         arguments.within("after", after, 0, arguments.MOST_ID)
         wanted = filters or AuditFilters()

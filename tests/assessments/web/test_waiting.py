@@ -198,12 +198,16 @@ async def test_the_end_comes_behind_the_whole_trail_even_where_a_copy_of_the_dat
     # What is done in both at one moment is one history, as that of a database and its copy.
     moment = datetime.now(UTC)
     same: dict[str, Any] = {"clock": lambda: moment}
-    async with open_store(copied, **same) as copy, open_store(url, service=service, **same) as store:
-        for each in (store, copy):
+    async with (
+        open_store(copied, **same) as copy,
+        open_store(url, **same) as another,  # what a store wrote itself, it reads in the database
+        open_store(url, service=service, **same) as store,
+    ):
+        for each in (another, copy):
             await each.create({"id": "one"})
         async with serving(store, look=0.05) as served, following(served, "one") as (_, events):
             told = await until(events, "state")
-            await ending(store)
+            await ending(another)
             while told[-1].name != "state" or told[-1].data["state"] != "completed":
                 told += await until(events, "state")
             assert [each.id for each in told if each.name == "audit"] == ["1"], "the copy is behind"

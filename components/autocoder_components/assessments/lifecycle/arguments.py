@@ -15,7 +15,7 @@ MOST_ROWS: Final = 2**31 - 2
 """More are no page; the databases' limit takes one more."""
 MOST_ID: Final = 2**63 - 1
 """The largest number that a database gives a row."""
-MOST_DAYS: Final = 36_525.0
+MOST_DAYS: Final = 36_525
 """A hundred years: no row is older, and what lies further back may be no date."""
 MOST_SECONDS: Final = MOST_DAYS * 86_400
 
@@ -23,7 +23,7 @@ MOST_SECONDS: Final = MOST_DAYS * 86_400
 def within(name: str, value: float, least: float, most: float) -> None:
     """Raise InvalidArgumentError unless `least` <= `value` <= `most`; not a number is neither."""
     if not least <= value <= most:
-        raise InvalidArgumentError(f"{name}: a number from {least:,.10g} to {most:,.20g}; found {value:.10g}")
+        raise InvalidArgumentError(f"{name}: a number from {least:,} to {most:,}; found {value:.10g}")
 
 
 def is_text(text: str) -> bool:

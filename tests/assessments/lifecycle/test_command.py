@@ -81,7 +81,7 @@ async def test_the_environment_limits_the_time_and_says_how_often_it_is_retried(
         (("show", "\udcff"), 1),
         (("audit", "\udcff"), 0),
         (("audit", "--by", "\udcff"), 0),
-        (("audit", "--after", "9" * 30), 0),
+        (("audit", "--after", "9" * 30), 2),
         (("list", "--server", "\udcff"), 0),
         (("stats", "--window", "inf"), 2),
         (("stats", "--window", "nan"), 2),
@@ -118,8 +118,8 @@ async def test_what_is_wrong_is_told_with_its_exit_code(cli: Cli, machine: Path)
         await refused(2, "is no time", "list", "--since", moment)
     await refused(2, "no page ended with 'x'", "list", "--after", "x")
     for number in ("nan", "inf", "1e300"):
-        await refused(2, "window: a number from 1 to ", "stats", "--window", number)
-        await refused(2, "retention_days: a number from 0 to ", "cleanup", "--retention-days", number)
+        await refused(2, "'--window': ", "stats", "--window", number)
+        await refused(2, "'--retention-days': ", "cleanup", "--retention-days", number)
     await refused(2, "after: a number from ", "audit", "--after", str(2**70))
     await refused(1, "there is no assessment 'a\\udcff'", "show", "a\udcff")
     assert (await cli("create", "--id", "one")).code == 0

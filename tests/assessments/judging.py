@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from autocoder_components.assessments.discover import discover, load
 from autocoder_components.assessments.model import Candidate, Finding, Request
 from autocoder_components.assessments.rules import RuleOptions, check_security, validate_config
 
 SALT = b"a salt of the tests"
+Parts = dict[str, Any]
+NPX = {"command": "npx", "args": ["-y", "pkg@1.0.0"]}
+HEX = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+GITHUB = "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vX7zA9cE1fG3hJ5"
 
 
 def judge(config: object, path: str = "mcp.json", options: RuleOptions | None = None) -> list[Finding]:

@@ -175,6 +175,20 @@ class TestFields:
         server = {"type": "http", "url": f"http://127.0.0.1:{port}/"}
         assert [(await component.process(check_of(server))).status for _ in range(3)] == [Status.FAIL] * 3
 
+    async def test_a_try_that_was_cancelled_tells_nothing_of_the_host(self) -> None:
+        async def mute(stream: SocketStream) -> None:
+            await anyio.sleep_forever()
+
+        async with listening(mute) as port:
+            check = check_of({"type": "http", "url": f"http://127.0.0.1:{port}/"})
+            component = ProbeServer(hosts=LOOPBACK, timeout=0.4, failures=2, pause=1000)
+            await component.open()
+            assert (await component.process(check)).status is Status.FAIL
+            with anyio.move_on_after(0.1) as scope:
+                await component.process(check)
+            assert scope.cancelled_caught
+            assert [(await component.process(check)).status for _ in range(2)] == [Status.FAIL, Status.ERROR]
+
     async def test_variables_are_used_in_addresses_and_headers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PROBE_TOKEN", "sk-given")
         heads: list[str] = []

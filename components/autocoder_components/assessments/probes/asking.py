@@ -24,6 +24,7 @@ from autocoder_components.assessments.probes.outcome import (
     Limits,
     NotAskedError,
     ProbeError,
+    SignInNeededError,
     Trace,
     UnavailableError,
 )
@@ -103,20 +104,26 @@ class Asking(Component):
                 f"the host failed {self.failures} times in a row and is left alone for another {left:.0f} s; assess it later"
             )
         limits = replace(self._limits, patience=min(self._limits.patience, within / 4))
-        reached = True
+        reached: bool | None = None  # nothing is known where it is cancelled, or never asked
         try:
             with anyio.fail_after(within):
                 if isinstance(subject, Remote):
-                    return await probe_remote(subject, replace(self._terms, limits=limits), trace)
-                return await probe_program(subject, limits, trace)
+                    answered = await probe_remote(subject, replace(self._terms, limits=limits), trace)
+                else:
+                    answered = await probe_program(subject, limits, trace)
+            reached = True
+            return answered
         except TimeoutError:
             reached = False
             raise ProbeError(SILENT, f"No end after {within:g} s, {trace.stage}") from None
         except ProbeError as fault:
             reached = fault.remark.rule is not UNREACHABLE
             raise
+        except SignInNeededError:
+            reached = True
+            raise
         finally:
-            if host is not None:
+            if host is not None and reached is not None:
                 self._breakers.record(host, reached=reached)
 
     def _refusal(self, refused: NotAskedError) -> str:

@@ -120,10 +120,16 @@ class Careful:
             await self._write()
 
     async def leave(self) -> None:
-        """The call came back: what kills the process from now on is not its fault."""
-        self._left -= 1
+        """The call came back: what kills the process from now on is not its fault.
+
+        That of the last one is noted, too: the note stands until the epoch that clears it is committed, and whoever kills
+        processes before that, again and again, would have convicted the call. Nor is a read watched any longer then.
+        """
         self._call = None
+        if self._left == 1:
+            self._reads.clear()
         await self._write()
+        self._left -= 1
         self._lock.release()
 
     @asynccontextmanager
@@ -171,7 +177,7 @@ class Careful:
     @asynccontextmanager
     async def last_hook(self, call: Call) -> AsyncIterator[None]:
         """As `watching`, for a hook that is called behind the last commit, which has cleared the note."""
-        self._left = 2  # one for the call, so that also its return is noted: where it raised, it did not kill
+        self._left = 1  # for this call, whose return is noted, too: where it raised, it did not kill
         async with self.watching(call):
             yield
         await self._note(None)

@@ -12,7 +12,7 @@ import pytest
 
 from autocoder import Pipeline
 from autocoder.database import open_database
-from autocoder.runtime.careful import DEATHS, Careful, DeadlyCallError
+from autocoder.runtime.careful import DEATHS, Call, Careful, DeadlyCallError
 from autocoder.store.schema import prepare
 from tests.cli.answer import Answer
 from tests.forked import command
@@ -313,3 +313,24 @@ async def test_whoever_kills_a_process_whose_source_waits_for_input_is_not_taken
                 pass
         for each in lives:
             await each.__aexit__(None, None, None)
+
+
+@pytest.mark.anyio
+async def test_whoever_kills_a_process_behind_the_last_careful_call_is_not_taken_for_that_call() -> None:
+    """Careful mode is over then, and its note stands until the next commit."""
+    notes: list[str | None] = []
+
+    async def note(data: str | None) -> None:
+        notes.append(data)
+
+    call, kept = Call("work", "in", "99"), None
+    for _ in range(DEATHS + 1):
+        careful = Careful("region", note, kept, 1)
+        reading = careful.reading("source", 7, lambda: True)
+        await reading.__aenter__()
+        assert not careful.convicts(call)
+        await careful.enter(call)
+        await careful.leave()
+        assert careful.over
+        kept = notes[-1]  # the process dies
+        await reading.__aexit__(None, None, None)

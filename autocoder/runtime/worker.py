@@ -6,7 +6,7 @@ Where nothing speaks against it, a worker shares one loop with the plain workers
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -23,6 +23,7 @@ from autocoder.message import Emission, Traced
 from autocoder.runtime.ending import FINISH
 from autocoder.runtime.failures import NO_PAYLOAD, Failures
 from autocoder.runtime.fusing import Call, FusedLoop, fused_loop
+from autocoder.runtime.pace import Pace, Turn, others
 from autocoder.runtime.parking import Entry
 from autocoder.runtime.unit import CHUNK, Flow, Unit
 from autocoder.tracing import passed_key
@@ -41,6 +42,7 @@ class Worker(Unit):
         base = Merger if node.kind == "merger" else Transformer
         self._finishes = is_overridden(type(node.component), base, "finish")
         self._simple = not (self.cells or traced or self.splits or node.contract.batch is not None)
+        self._pace = Pace()
         self._chains: dict[str, tuple[FusedLoop, list[Worker]]] = {}
 
     def _bind(self, port: str) -> None:
@@ -52,7 +54,7 @@ class Worker(Unit):
             return
         call = getattr(self.component, handler.name)
         if port not in handlers:
-            self._calls[port] = _with_port(call, port)
+            self._calls[port] = lambda payload: call(port, payload)
         else:
             self._calls[port] = call
         self._shapes[port] = handler.shape
@@ -74,11 +76,15 @@ class Worker(Unit):
         chain = self._chains.get(port)
         if chain is None:
             chain = self._chains[port] = self._chain(port)
-        loop, units = chain
-        messages = iter(batch)
+        for number, piece in enumerate(self._pace.pieces(batch)):
+            if number:
+                yield others()
+            yield from self._fused(port, *chain, iter(piece))
+
+    def _fused(self, port: str, loop: FusedLoop, units: list[Worker], messages: Iterator[Any]) -> Flow:
         while True:
             out: list[Any] = []
-            entered, failure = loop(messages, out)
+            entered, failure = self._pace.timed(loop, messages, out)
             for number, unit in enumerate(units[1:], 1):
                 units[number - 1].given += entered[number]
                 unit.taken += entered[number]
@@ -120,24 +126,30 @@ class Worker(Unit):
         """The general loop: state, keys, splitters, iterators, traced payloads."""
         yield from self.fetch_state(port, batch)
         out: list[Any] = []
-        for item in batch:
-            try:
-                given = self.one(port, item)
-            except FAULTS as error:
-                yield from self.emit(out)
-                out = []
-                yield from self._recover(port, item, error)
-                continue
-            out.extend(given)
-            if len(out) >= CHUNK:
-                yield from self.emit(out)
-                out = []
+        for number, piece in enumerate(self._pace.clocked(batch)):
+            if number:
+                yield others()
+            for item in piece:
+                try:
+                    given = self.one(port, item)
+                except FAULTS as error:
+                    yield from self._pace.unclocked(self.emit(out))
+                    out = []
+                    yield from self._pace.unclocked(self._recover(port, item, error))
+                    continue
+                out.extend(given)
+                if len(out) >= CHUNK:
+                    yield from self._pace.unclocked(self.emit(out))
+                    out = []
         yield from self.emit(out)
 
     def _singly(self, port: str, batch: list[Any]) -> Flow:
         """One message at a time: in careful mode, and where a message may have to wait for another of its key."""
         yield from self.fetch_state(port, batch)
+        turn = Turn()
         for item in batch:
+            if turn.over:
+                yield turn.pass_on()
             if self.stands_behind(port, item):
                 continue
             try:
@@ -381,7 +393,3 @@ def _refuse_unstorable(key: Any) -> None:
         raise TypeError(f"a key is a str; found {type(key).__name__}")
     if storable(key) != key:
         raise ValueError("a key is Unicode text without null characters")
-
-
-def _with_port(call: Callable[[str, Any], Any], port: str) -> Callable[[Any], Any]:
-    return lambda payload: call(port, payload)

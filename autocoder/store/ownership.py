@@ -30,6 +30,7 @@ from autocoder.errors import UnreachableError
 from autocoder.store.committing import LeaseLost
 from autocoder.store.failpoints import reached
 from autocoder.store.patience import patiently
+from autocoder.store.pulse import Pulse
 from autocoder.store.tables import regions
 
 RENEWALS: Final = 3
@@ -69,26 +70,35 @@ class Ownership:
 
     async def keep(self) -> None:
         """Renew the lease until cancelled; raises LeaseLost when somebody else has taken over."""
-        while True:
-            await anyio.sleep(self._database.options.lease / RENEWALS)
-            reached("lease.renew")
-            try:
-                # Again: a server that restarts forgets it, and one that took over from a frozen owner has not got it yet.
-                locked = await self._lock.take()
-                async with self._database.transaction() as connection:
-                    kept = await connection.execute(
-                        sa.update(regions)
-                        .where(
-                            regions.c.pipeline == self._pipeline,
-                            sa.tuple_(regions.c.region, regions.c.token).in_(list(self.tokens.items())),
-                        )
-                        .values(expires_at=_from_now(self._database), locked=locked)
-                    )
-            except (DBAPIError, OSError):
-                continue  # the store is in trouble: commits wait for it, too, and the fence judges in the end
-            reached("lease.renewed")
-            if kept.rowcount != len(self.tokens):
-                raise LeaseLost(f"pipeline {self._pipeline!r}: another instance has taken over; this one stops")
+        pulse = Pulse(self._database.options, self._renew)
+        with pulse.beating():
+            while True:
+                await anyio.sleep(self._database.options.lease / RENEWALS)
+                reached("lease.renew")
+                try:
+                    # Again: a server that restarts forgets it, and one that took over from a frozen owner has not got it yet.
+                    locked = await self._lock.take()
+                    kept = await self._renew(self._database, locked=locked)
+                except (DBAPIError, OSError):
+                    continue  # the store is in trouble: commits wait for it, too, and the fence judges in the end
+                pulse.renewed()
+                reached("lease.renewed")
+                if kept != len(self.tokens):
+                    raise LeaseLost(f"pipeline {self._pipeline!r}: another instance has taken over; this one stops")
+
+    async def _renew(self, database: Database, **also: Any) -> int:
+        """Let the lease begin anew, unless it was given back; returns the number of regions of which that is so."""
+        async with database.transaction() as connection:
+            kept = await connection.execute(
+                sa.update(regions)
+                .where(
+                    regions.c.pipeline == self._pipeline,
+                    regions.c.owner.is_not(None),
+                    sa.tuple_(regions.c.region, regions.c.token).in_(list(self.tokens.items())),
+                )
+                .values(expires_at=_from_now(database), **also)
+            )
+        return int(kept.rowcount)
 
 
 Admission = Callable[[AsyncConnection], Awaitable[None]]

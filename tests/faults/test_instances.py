@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 import sqlalchemy as sa
 
@@ -264,6 +266,31 @@ async def test_one_that_froze_in_a_transaction_gives_its_rows_back(request: pyte
                             async with owning(second, "p", ["r"], wait=True) as taken:
                                 assert (taken.tokens, taken.epochs) == ({"r": before.tokens["r"] + 1}, {"r": 0})
                         await connection.execute(sa.text("UPDATE regions SET epoch = epoch + 1"))
+
+
+@pytest.mark.anyio
+async def test_who_keeps_the_event_loop_for_longer_than_a_lease_is_not_taken_for_frozen(url: str) -> None:
+    """A plain handler that computes, say: nothing else of its process runs meanwhile, but its lease is renewed."""
+    options = DatabaseOptions(url, lease=1.0)
+    async with open_database(options) as busy:
+        await prepare(busy)
+        async with owning(busy, "p", ["r"], wait=False) as ownership, anyio.create_task_group() as tasks:
+            tasks.start_soon(ownership.keep)
+            await anyio.sleep(0.01)
+            taken = threading.Event()
+            waiting = threading.Thread(target=anyio.run, args=(_takes, url, taken), daemon=True)
+            waiting.start()
+            assert not taken.wait(5 * options.lease)  # in the event loop
+            async with busy.reading() as connection:
+                assert await ownership.holds(connection)
+            tasks.cancel_scope.cancel()
+        await anyio.to_thread.run_sync(waiting.join)
+        assert taken.is_set()
+
+
+async def _takes(url: str, taken: threading.Event) -> None:
+    async with open_database(url) as database, owning(database, "p", ["r"], wait=True):
+        taken.set()
 
 
 async def _refused(database: Database) -> None:

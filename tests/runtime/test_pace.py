@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
-from autocoder import Batch, ChannelOptions, Pipeline, Sink, Source, Statement, Transformer
+from autocoder import Batch, ChannelOptions, Pipeline, Sink, Source, Statement, Transformer, Value
+from autocoder.runtime.pace import TURN
 from autocoder.runtime.region import IN_FLIGHT
 from autocoder.runtime.unit import CHUNK
+from tests.support import Collect, PlainNumbers
 
 COUNT, SIZE, MESSAGES = 20_000, 50, 100
 
@@ -58,3 +62,50 @@ async def test_a_source_waits_for_commits(tmp_path: Path, durable: bool) -> None
     assert summary.components["rows"].taken == COUNT
     assert source.safe == COUNT
     assert source.ahead <= IN_FLIGHT * MESSAGES + 2 * CHUNK
+
+
+class Slow(Transformer[int, int]):
+    """Keeps everything else waiting, and notes how often it did since the others ran."""
+
+    seconds: float = 0.02
+
+    def check(self) -> None:
+        self.calls = 0
+        self.longest = 0
+
+    def process(self, number: int, /) -> int:
+        time.sleep(self.seconds)
+        self.calls += 1
+        self.longest = max(self.longest, self.calls)
+        return number
+
+
+class SlowWithState(Slow):
+    """The same, one message at a time."""
+
+    seen = Value(int, default=0)
+
+    def process(self, number: int, /) -> int:
+        self.seen.value = number
+        return super().process(number)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [Slow, SlowWithState])
+async def test_plain_handlers_that_take_long_let_others_run(kind: type[Slow]) -> None:
+    slow, sink = kind(), Collect()
+    pipeline = Pipeline("slow")
+    at = pipeline.add("numbers", PlainNumbers(upto=60, size=60))
+    pipeline.add("sink", sink, after=pipeline.add("slow", slow, after=at))
+
+    async def others() -> None:
+        while True:
+            slow.calls = 0
+            await anyio.sleep(0)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        await pipeline.run_async()
+        tasks.cancel_scope.cancel()
+    assert sink.got == list(range(60))
+    assert slow.longest <= TURN / slow.seconds + 1

@@ -10,13 +10,14 @@ from autocoder_components.assessments.lifecycle import epochs, rows, store, writ
 from autocoder_components.assessments.lifecycle.requests import judged
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tests.crash.bugs import substitute
 from tests.crash.case import Life
 
 
 def _tickets_apart() -> None:
     """What is created gets its message in a transaction of its own."""
 
-    async def create(self: Any, requests: Sequence[Any], *, actor: Any = None) -> list[str]:
+    async def create(self: Any, requests: Sequence[Any], *, actor: Any = None, **_: Any) -> list[str]:
         writer = self._writer
         wanted = [judged(each, writer.policy) for each in requests]
 
@@ -27,7 +28,7 @@ def _tickets_apart() -> None:
         await writer.do(lambda connection: writer.send(connection, fresh))
         return [each.assessment_id for each in wanted]
 
-    _replace(store.AssessmentStore, "batch_create", create)
+    substitute(store.AssessmentStore, "batch_create", create)
 
 
 def _next_attempts_untold() -> None:
@@ -37,25 +38,19 @@ def _next_attempts_untold() -> None:
     async def requeue(self: Any, *given: Any) -> None:
         await told(replace(self, inbox=None), *given)
 
-    _replace(writing.Writer, "requeue", requeue)
+    substitute(writing.Writer, "requeue", requeue)
 
 
 def _verdicts_unnoted() -> None:
     """Verdicts of the pipeline change the row, and the trail does not say so."""
     every = epochs.verdicts
-    _replace(
+    substitute(
         epochs, "verdicts", lambda given, **more: [each for each in every(given, **more) if _changes(each.statement)]
     )
 
 
 def _changes(statement: Any) -> bool:
     return bool(getattr(statement, "is_update", False))
-
-
-def _replace(owner: Any, name: str, by: Any) -> None:
-    if not hasattr(owner, name):
-        raise AttributeError(f"{owner} has no {name} any more: the bug cannot be planted")
-    setattr(owner, name, by)
 
 
 @dataclass(frozen=True)

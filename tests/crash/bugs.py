@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -87,11 +88,16 @@ def lose_answers(every: int) -> None:
             raise ConnectionResetError("the answer is lost")
         return placed
 
-    _set(Committer, "commit", losing)
+    substitute(Committer, "commit", losing)
 
 
-def _set(owner: Any, name: str, value: Any) -> None:
+def substitute(owner: Any, name: str, value: Any) -> None:
+    """Put a broken function in the place of another, which has to take what that is called with: else it is no rule of the
+    framework that breaks, and every case is a violation."""
     assert hasattr(owner, name), f"{owner} has no {name} any more"
+    wanted = signature(getattr(owner, name)).parameters.values()
+    in_order = [each.name for each in wanted if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    signature(value).bind(*in_order, **{each.name: each for each in wanted if each.kind is each.KEYWORD_ONLY})
     setattr(owner, name, value)
 
 
@@ -128,7 +134,7 @@ def _apart(part: str, *, before: bool) -> None:
             await write(self, own)
         return placed
 
-    _set(Committer, "commit", torn)
+    substitute(Committer, "commit", torn)
 
 
 BEHIND: Final = "commit.done random"
@@ -207,7 +213,7 @@ def no_fence() -> None:
         connection.execute(sa.update(regions).where(mine).values(epoch=epoch.number))
         return True
 
-    _set(Committer, "_fence", fence)
+    substitute(Committer, "_fence", fence)
 
 
 @bug("I2", "keyed fanout chain", "frozen")
@@ -224,7 +230,7 @@ def takeover_keeps_token() -> None:
                 await connection.execute(sa.update(regions).where(mine).values(token=regions.c.token - 1))
         return taken
 
-    _set(ownership, "_take", taking)
+    substitute(ownership, "_take", taking)
 
 
 @bug("I2", "fanout chain", "lost")
@@ -236,7 +242,7 @@ def epoch_not_checked() -> None:
         fence(self, connection, epoch)
         return True
 
-    _set(Committer, "_fence", fencing)
+    substitute(Committer, "_fence", fencing)
 
 
 # -- I3: settled once -------------------------------------------------------------------------------------------------
@@ -249,7 +255,7 @@ def settle_dropped() -> None:
     def settle(*_: Any) -> None:
         return
 
-    _set(Committer, "_settle", settle)
+    substitute(Committer, "_settle", settle)
 
 
 @bug("I3", "chain fanout", "commit.done random")
@@ -263,7 +269,7 @@ def settle_too_many() -> None:
         ]
         settle(self, connection, replace(epoch, settled=more), moment)
 
-    _set(Committer, "_settle", settling)
+    substitute(Committer, "_settle", settling)
 
 
 @bug("I3", "chain pool")
@@ -275,7 +281,7 @@ def retried_not_settled() -> None:
         if reference in self._fresh:
             done(self, reference, port)
 
-    _set(Parking, "done", forgetting)
+    substitute(Parking, "done", forgetting)
 
 
 @bug("I3", "chain fanout", "commit.done random")
@@ -289,7 +295,7 @@ def completed_given_again() -> None:
         async with self.database.reading() as connection:
             return list((await connection.execute(query.order_by(table.seq).limit(limit))).all())
 
-    _set(Store, "waiting", waiting)
+    substitute(Store, "waiting", waiting)
 
 
 @bug("I3", "chain fanout", "commit.done random")
@@ -301,7 +307,7 @@ def handed_over_again() -> None:
         self._asks, self._tip = False, placed.before
         offer(self, placed)
 
-    _set(Inlet, "offer", offering)
+    substitute(Inlet, "offer", offering)
 
 
 @bug("I9", "pool outside chain", "random commit.done barrier.met")
@@ -313,19 +319,19 @@ def parked_forgotten() -> None:
         if only_pending:
             await give(self, parts, only_pending=True)
 
-    _set(Kept, "_give_parked", giving)
+    substitute(Kept, "_give_parked", giving)
 
 
 @bug("I9", "pool ordered outside", "barrier.met commit.done random")
 def in_flight_forgotten() -> None:
     """A barrier goes past calls in flight, and their messages are no part of the snapshot."""
-    _set(PoolStage, "_park_in_flight", lambda _: None)
+    substitute(PoolStage, "_park_in_flight", lambda _: None)
 
 
 @bug("I9", "turns", "barrier.met commit.done random")
 def held_forgotten() -> None:
     """A barrier goes past messages that a merger holds, and they are no part of the snapshot."""
-    _set(Intake, "park_aside", lambda *_: None)
+    substitute(Intake, "park_aside", lambda *_: None)
 
 
 @bug("I3", "chain pool outside", "late-early commit.done random")
@@ -337,7 +343,7 @@ def attempts_not_written() -> None:
         found = values(each, moment)
         return {**found, "retry_count": 0} if each.status == "failed" else found
 
-    _set(parked_rows, "_parked_values", forgetting)
+    substitute(parked_rows, "_parked_values", forgetting)
 
 
 @bug("I3", "stubborn", "late-early commit.done random")
@@ -348,7 +354,7 @@ def attempts_start_again() -> None:
     def giving(self: Kept, stage: Any, unit: Any, row: Any) -> None:
         give(self, stage, unit, replace(row, attempts=0))
 
-    _set(Kept, "_give", giving)
+    substitute(Kept, "_give", giving)
 
 
 @bug("I3", "chain keyed")
@@ -358,7 +364,7 @@ def dead_letter_forgotten() -> None:
     def settle(self: Unit, *_: Any, **__: Any) -> None:
         self.dead_letters += 1
 
-    _set(Unit, "settle", settle)
+    substitute(Unit, "settle", settle)
 
 
 @bug("I3", "chain keyed")
@@ -370,7 +376,7 @@ def dead_letter_without_payload() -> None:
         found = row(self, port, payload, status, **named)
         return replace(found, data=None) if status == "dead_letter" else found
 
-    _set(Parking, "row", emptied)
+    substitute(Parking, "row", emptied)
 
 
 @bug("I3", "keyed ordered chain", "replay")
@@ -383,7 +389,7 @@ def replay_copies() -> None:
                 await insert_messages(connection, each.pipeline, each.component, each.port, [each.data])
         return letters
 
-    _set(DeadLetters, "replay", replay)
+    substitute(DeadLetters, "replay", replay)
 
 
 # -- I4: deterministic ids --------------------------------------------------------------------------------------------
@@ -396,13 +402,13 @@ def handle_without_token() -> None:
     def handle(self: Kept, region: str) -> Any:
         return lambda: f"{self._graph.name}/{region}/{next(self._handles)}"
 
-    _set(Kept, "_handle", handle)
+    substitute(Kept, "_handle", handle)
 
 
 @bug("I4", "outside", "random commit.begin")
 def key_from_clock() -> None:
     """The identity of a message comes from the time at which it was read."""
-    _set(source_stage, "origin_key", lambda *_: str(time.time_ns()))
+    substitute(source_stage, "origin_key", lambda *_: str(time.time_ns()))
 
 
 @bug("I4", "outside", "random commit.begin commit.fenced")
@@ -412,7 +418,7 @@ def key_from_row() -> None:
     def item_of(self: Unit, entry: Any) -> Any:
         return Traced(f"row:{entry.reference}", entry.payload) if self.traced else entry.payload
 
-    _set(Unit, "item_of", item_of)
+    substitute(Unit, "item_of", item_of)
 
 
 # -- I5 to I7: publication, cut, final epoch --------------------------------------------------------------------------
@@ -426,7 +432,7 @@ def publish_first() -> None:
         await self._published(epoch)
         await self._commit(epoch)
 
-    _set(Region, "_close", close)
+    substitute(Region, "_close", close)
 
 
 @bug("I6", "splitter merger", "none")
@@ -438,7 +444,7 @@ def barrier_skips_empty_route() -> None:
         if not isinstance(marker, Barrier) or self._items:
             mark(self, marker)
 
-    _set(Channel, "mark", marking)
+    substitute(Channel, "mark", marking)
 
 
 @bug("I6", "turns merger", "commit.done publish.done random")
@@ -455,7 +461,7 @@ def merger_does_not_align() -> None:
         seen[id(self)] = barrier.epoch
         return barrier
 
-    _set(Intake, "_aligned_barrier", first)
+    substitute(Intake, "_aligned_barrier", first)
 
 
 @bug("I6", "keyed splitter merger", "commit.done publish.done random")
@@ -471,7 +477,7 @@ def snapshot_behind_barrier() -> None:
                 await drive(self.head.flow(port, taken))
         await meet(self, barrier)
 
-    _set(Stage, "meet", meeting)
+    substitute(Stage, "meet", meeting)
 
 
 @bug("I6", "keyed splitter")
@@ -485,7 +491,7 @@ def state_of_epoch_before() -> None:
         kept[id(self)] = take(self)
         return before
 
-    _set(StateMemory, "take_changes", late)
+    substitute(StateMemory, "take_changes", late)
 
 
 @bug("I6", "chain merger", "none random")
@@ -499,7 +505,7 @@ def position_of_batch_before() -> None:
         self.position, last[id(self)] = last.get(id(self)), batch.resume
         return pause
 
-    _set(SourceStage, "_put", putting)
+    substitute(SourceStage, "_put", putting)
 
 
 @bug("I6", "fanout keyed", "commit.done publish.done random")
@@ -513,7 +519,7 @@ def position_of_batch_behind() -> None:
         self.position = min(batch.resume + component.size, component.upto)
         return pause
 
-    _set(SourceStage, "_put", putting)
+    substitute(SourceStage, "_put", putting)
 
 
 @bug("I7", "chain keyed")
@@ -525,13 +531,13 @@ def final_epoch_skipped() -> None:
         if self._live or epoch in self._epochs:
             await close(self, epoch)
 
-    _set(Region, "_close", closing)
+    substitute(Region, "_close", closing)
 
 
 @bug("I3", "endings", "lease.returning publish.done final.begin random")
 def ending_told_again() -> None:
     """What a component emits at its end is emitted again by a run after a kill."""
-    _set(Ending, "take_changes", lambda _: [])
+    substitute(Ending, "take_changes", lambda _: [])
 
 
 # -- I8: order; state and what stands beside the run ------------------------------------------------------------------
@@ -546,13 +552,13 @@ def pool_out_of_order() -> None:
         begin(self, *given, **named)
         self._ordered = False
 
-    _set(PoolStage, "__init__", beginning)
+    substitute(PoolStage, "__init__", beginning)
 
 
 @bug("I1", "keyed splitter")
 def no_rollback() -> None:
     """A message that fails leaves what it changed in state."""
-    _set(Worker, "rollback", lambda _: None)
+    substitute(Worker, "rollback", lambda _: None)
 
 
 @bug("I1", "splitter fanout", "none random")
@@ -564,7 +570,7 @@ def clearing_forgotten() -> None:
         changes = take(self)
         return [replace(c, values={k: v for k, v in c.values.items() if v is not None}) for c in changes]
 
-    _set(StateMemory, "take_changes", taking)
+    substitute(StateMemory, "take_changes", taking)
 
 
 @bug("I9", "chain pool", "save")
@@ -574,7 +580,7 @@ def savepoint_without_messages() -> None:
     async def nothing(*_: Any) -> tuple[int, int]:
         return 0, 0
 
-    _set(savepoints, "copy_messages", nothing)
+    substitute(savepoints, "copy_messages", nothing)
 
 
 @bug("I9", "chain pool", "clean")
@@ -582,9 +588,9 @@ def retention_deletes_waiting() -> None:
     """Retention deletes messages that wait."""
     clear = retention._clear
 
-    async def clearing(database: Any, table: Any, key: Any, old: Any, dry_run: bool) -> int:
-        if table is port_messages:
+    async def clearing(database: Any, time: Any, old: Any, dry_run: bool) -> int:
+        if time.table is port_messages:
             old = port_messages.c.status.in_(["pending", "processing", "failed"])
-        return await clear(database, table, key, old, dry_run)
+        return await clear(database, time, old, dry_run)
 
-    _set(retention, "_clear", clearing)
+    substitute(retention, "_clear", clearing)

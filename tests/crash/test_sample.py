@@ -74,3 +74,20 @@ def test_seeded_bugs_are_caught(tmp_path: Path) -> None:
         tmp_path, *NOTHING, "--bugs", "12", *(f"--bug={each}" for each in chosen), "--database", "sqlite", "keyed"
     )
     assert [each["name"] for each in figures["seeded_bugs"] if not each["by"]] == []
+
+
+PLANT_ALL = """
+import os
+from tests.crash import assessments_bugs, bugs
+for module in (assessments_bugs, bugs):
+    for name in module.BUGS:
+        if os.fork() == 0:
+            module.plant(name)
+            os._exit(0)
+        assert os.wait()[1] == 0, name
+"""
+
+
+def test_every_seeded_bug_takes_the_calls_of_what_it_breaks() -> None:
+    """One that does not is caught whatever it breaks: the first call of it ends the run."""
+    subprocess.run([sys.executable, "-c", PLANT_ALL], cwd=ROOT, check=True)

@@ -36,6 +36,10 @@ async def judge(url: str, pipeline: str, expected: Expected) -> list[str]:
         positions = await rows(
             "SELECT component_name, checkpoint_data FROM checkpoints WHERE pipeline = :pipeline AND checkpoint_name = ''"
         )
+        notes = await rows(
+            "SELECT component_name, state_data FROM component_state"
+            " WHERE pipeline = :pipeline AND state_name = '' AND state_key = '!call'"
+        )
         owners = await rows("SELECT region, owner FROM regions WHERE pipeline = :pipeline AND owner IS NOT NULL")
     wrong = _sinks(sinks, expected)
     wrong += _messages(messages, expected)
@@ -45,6 +49,8 @@ async def judge(url: str, pipeline: str, expected: Expected) -> list[str]:
     if at != expected.positions:
         wrong.append(f"I10 positions: {at} instead of {expected.positions}")
     wrong += _outside(side_file(pipeline), expected)
+    if notes:
+        wrong.append(f"I9 careful mode is not over: {notes}")
     if owners:
         wrong.append(f"I2 open leases: {owners}")
     return wrong

@@ -76,6 +76,9 @@ class Worker(Unit):
         chain = self._chains.get(port)
         if chain is None:
             chain = self._chains[port] = self._chain(port)
+        if len(batch) <= self._pace.most:  # as nearly always
+            yield from self._fused(port, *chain, iter(batch))
+            return
         for number, piece in enumerate(self._pace.pieces(batch)):
             if number:
                 yield others()

@@ -318,7 +318,8 @@ def _upserting(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
 def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> list[Parked]:
     """Execute a batch of a sink; where the database refuses a row, message by message. Returns the refused ones, parked.
 
-    Each try is a savepoint, so that what the database refuses costs neither its neighbours nor the epoch.
+    Each try is a savepoint, so that what the database refuses costs neither its neighbours nor the epoch. A definition
+    (CREATE TABLE) is no message's: it is made again without the refused row, for the sink will not hand it over twice.
     """
     try:
         with connection.begin_nested():
@@ -329,6 +330,9 @@ def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> l
         _raise_unless_of_a_message(sink, error)
         if not judges:
             raise RowRefused from error
+        for statement in sink.statements:
+            if isinstance(statement.statement, sa.schema.ExecutableDDLElement):
+                bulk.execute(connection, statement)
         if sink.size == 1:
             return _refused(sink, 0, error)
     parked: list[Parked] = []

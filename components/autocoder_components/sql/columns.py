@@ -107,12 +107,12 @@ class ColumnKind:
     takes: tuple[type, ...]
 
 
-_INTEGER: Final = ColumnKind("a whole number", sa.BigInteger(), (int,))
+INTEGER: Final = ColumnKind("a whole number", sa.BigInteger(), (int,))
 _FLOAT: Final = ColumnKind("a number", sa.Double(), (float, int))
 _JSON: Final = ColumnKind("JSON", JSON, (dict, list, str, int, float, bool))
 _KINDS: Final[dict[type, ColumnKind]] = {
     bool: ColumnKind("true or false", sa.Boolean(), (bool,)),
-    int: _INTEGER,
+    int: INTEGER,
     float: _FLOAT,
     str: ColumnKind("text", sa.Text(), (str,)),
     bytes: ColumnKind("bytes", sa.LargeBinary(), (bytes,)),
@@ -126,8 +126,11 @@ _KINDS: Final[dict[type, ColumnKind]] = {
 }
 
 
-def row_of(payload: Any) -> dict[str, Any]:
-    """A payload as a row: values that a driver knows, and JSON data for everything nested; raises ValueError."""
+def row_of(payload: Any, only: Sequence[str] | None = None) -> dict[str, Any]:
+    """A payload as a row: values that a driver knows, and JSON data for everything nested; raises ValueError.
+
+    With `only` the other fields are not looked at: they may hold what no table takes.
+    """
     if isinstance(payload, Mapping):
         fields: Iterable[tuple[str, Any]] = payload.items()
     else:
@@ -138,6 +141,8 @@ def row_of(payload: Any) -> dict[str, Any]:
                 f"put a component in front that makes a dict of it, such as flow.Map"
             )
         fields = ((name, getattr(payload, name)) for name in names)
+    if only is not None:
+        fields = [(name, value) for name, value in fields if name in only]
     return {str(name): value if type(value) in NATIVE else _native(name, value) for name, value in fields}
 
 
@@ -217,4 +222,4 @@ def _united(kinds: Sequence[ColumnKind | None]) -> ColumnKind | None:
     different = list(dict.fromkeys(kinds))
     if len(different) == 1:
         return different[0]
-    return _FLOAT if set(different) == {_INTEGER, _FLOAT} else None
+    return _FLOAT if set(different) == {INTEGER, _FLOAT} else None

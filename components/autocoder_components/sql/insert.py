@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateTable
 
 from autocoder import Sink, Statement, patiently, pipeline_database
-from autocoder_components.sql.columns import AsItIs, ColumnKind, kinds_of, row_of
+from autocoder_components.sql.columns import INTEGER, AsItIs, ColumnKind, kinds_of, row_of
 from autocoder_components.sql.engine import DatabaseError, DatabaseUrl, connect, said, shown
 from autocoder_components.sql.upsert import Upsert
 
 Row = dict[str, Any]
+_SIGNED_64: Final = range(-(2**63), 2**63)
 _MISSING: Final = re.compile(r"no such table|relation .* does not exist")
 
 
@@ -158,16 +159,18 @@ class Insert(Sink[Any]):
             async with self._engine.begin() as connection:
                 for each in self._pending:
                     await connection.execute(each.statement, list(each.rows) or None)
-        except SQLAlchemyError as error:
+        except (
+            SQLAlchemyError,
+            OverflowError,
+            UnicodeEncodeError,
+        ) as error:  # the last two: SQLite's driver, at a value
             what = said(error)
             cure = "; make it, or set create_table: true" if _MISSING.search(what) and not self.create_table else ""
             raise DatabaseError(f"table {self.table!r} of {self._where}: {what}{cure}") from None
         self._pending = []
 
     def _row(self, payload: Any) -> Row:
-        if self.columns is not None and isinstance(payload, dict):
-            payload = {name: payload[name] for name in self.columns if name in payload}
-        row = row_of(payload)
+        row = row_of(payload, self.columns)
         if self.columns is not None:
             absent = [name for name in self.columns if name not in row]
             if absent:
@@ -197,6 +200,10 @@ class Insert(Sink[Any]):
                 if value is not None and not fits:
                     raise ValueError(
                         f"column {name!r} of table {self.table!r} takes {kind.name}, found {type(value).__name__}"
+                    )
+                if kind is INTEGER and value is not None and value not in _SIGNED_64:
+                    raise ValueError(
+                        f"column {name!r} of table {self.table!r} takes {kind.name} of 64 bits, found a larger one"
                     )
 
     def _defined(self, kinds: dict[str, ColumnKind]) -> sa.Table:

@@ -9,12 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-FAULTS: Final = (Exception, SystemExit)
-"""What a component may raise that is a failure of its own. `sys.exit` is one: it would tear down the event loop, without a word
-of whose it was, and with whatever exit code it says. KeyboardInterrupt and cancellation come from outside."""
-Fault = Exception | SystemExit
 
 
 @dataclass(frozen=True, slots=True, order=True)

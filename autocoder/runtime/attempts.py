@@ -18,7 +18,8 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from autocoder.errors import FAULTS, describe
+from autocoder.errors import describe
+from autocoder.faults import faults
 from autocoder.handler import Shape
 from autocoder.runtime.failures import class_names
 from autocoder.runtime.pool_stage import Attempt, Result
@@ -37,7 +38,7 @@ def awaited(worker: Worker) -> Attempt:
 async def _one(worker: Worker, port: str, item: Any) -> Result:
     try:
         worker.begin(port, item)
-    except FAULTS as error:  # its key cannot be told: nothing has begun that could be rolled back
+    except faults() as error:  # its key cannot be told: nothing has begun that could be rolled back
         return error
     try:
         result = worker.call(port, item)
@@ -48,7 +49,7 @@ async def _one(worker: Worker, port: str, item: Any) -> Result:
                 result = await result
             given = list(result) if worker.shape(port) is Shape.MANY else worker.listed(port, result)
         return worker.checked(port, item, given)
-    except FAULTS as error:
+    except faults() as error:
         worker.rollback()
         return error
 
@@ -60,7 +61,7 @@ def awaited_batch(worker: Worker) -> Attempt:
         worker.begin(port, None)
         try:
             given = list(await worker.component.process_batch(worker.payloads(items)))
-        except FAULTS as error:
+        except faults() as error:
             worker.rollback()
             if len(items) == 1:
                 return [error]
@@ -86,7 +87,7 @@ def threaded(worker: Worker) -> Attempt:
 def _caught(worker: Worker, port: str, item: Any) -> Result:
     try:
         return worker.one(port, item)
-    except FAULTS as error:
+    except faults() as error:
         return error
 
 
@@ -236,6 +237,6 @@ def _work(port: str, payloads: list[Any]) -> list[Any]:
                 results.append(list(given))
             else:
                 results.append([] if given is None and handler.shape is Shape.OPTIONAL else [given])
-        except FAULTS as error:
+        except faults() as error:
             results.append(RemoteError(describe(error), class_names(type(error))))
     return results

@@ -107,7 +107,7 @@ NO_PAYLOAD: Final = object()
 def is_retryable(retry: RetryPolicy, error: BaseException) -> bool:
     """Whether an error is of a class that the policy tries again (any exception but `sys.exit`, where it names none)."""
     names = getattr(error, "class_names", None) or class_names(type(error))
-    return any(name in names for name in retry.on or ["Exception"])
+    return any(name in names for name in retry.on or ["Exception", "CancelledError"])
 
 
 def class_names(kind: type[BaseException]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from operator import length_hint
 from types import MethodType
 from typing import Any
 
-from autocoder.errors import FAULTS, Fault
+from autocoder.faults import Fault, faults
 
 Call = Callable[[Any], Any]
 
@@ -107,11 +107,11 @@ def _loop(methods: tuple[bool, ...], optional: tuple[bool, ...]) -> tuple[Callab
         lines.append("            out.append(item)")
     drops_of = "".join(f"{f'drops{number}' if drops else 0}, " for number, drops in enumerate(counted))
     lines += [
-        "    except FAULTS as error:",
+        "    except faults() as error:",
         f"        return error, item, ({drops_of})",
         f"    return None, None, ({drops_of})",
     ]
-    space: dict[str, Any] = {"FAULTS": FAULTS}
+    space: dict[str, Any] = {"faults": faults}
     exec("\n".join(lines), space)  # noqa: S102  fixed words and numbers, as dataclasses and namedtuples are made
     return space["loop"], position_of_line
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from autocoder.errors import FAULTS
+from autocoder.faults import faults
 
 
 class Line:
@@ -27,7 +27,7 @@ class Line:
         """The key of a message; None where it cannot be told, over which the message fails in its own time."""
         try:
             return self._key(port, item)
-        except FAULTS:
+        except faults():
             return None
 
     def is_held(self, key: str | None) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from autocoder.errors import FAULTS, Fault
+from autocoder.faults import FAULTS, Fault
 from autocoder.message import Barrier, End
 from autocoder.runtime.careful import ProcessDiedError
 from autocoder.runtime.channel import Intake, PortEnd

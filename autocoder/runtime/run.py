@@ -18,7 +18,8 @@ import anyio
 
 from autocoder.component import Sink, Source
 from autocoder.contract import OUT
-from autocoder.errors import FAULTS, AutocoderError, Fault, PipelineError
+from autocoder.errors import AutocoderError, PipelineError
+from autocoder.faults import Fault, faults
 from autocoder.graph import Edge, Graph, Node
 from autocoder.graph import Region as RegionPlan
 from autocoder.graph import Stage as StagePlan
@@ -258,7 +259,7 @@ class Run:
                 continue  # opened in its worker processes
             try:
                 await unit.component.open()
-            except FAULTS as error:
+            except faults() as error:
                 raise self._hook_failed(unit.node, "open", error) from error
             self._opened.append(unit)
 
@@ -288,7 +289,7 @@ class Run:
             if source.name in positions and is_overridden(type(source.unit.component), Source, "committed"):
                 try:
                     await source.unit.component.committed(positions[source.name])
-                except FAULTS as error:
+                except faults() as error:
                     raise self._hook_failed(source.unit.node, "committed", error) from error
 
     async def _finish(self) -> None:
@@ -300,7 +301,7 @@ class Run:
                             await unit.component.finish()
                     else:
                         await unit.component.finish()
-                except FAULTS as error:
+                except faults() as error:
                     raise self._hook_failed(unit.node, "finish", error) from error
 
     async def _close(self, *, forced: bool) -> list[PipelineError]:
@@ -314,7 +315,7 @@ class Run:
                 try:
                     with anyio.fail_after(CLOSE_SECONDS):
                         await unit.component.close()
-                except FAULTS as error:
+                except faults() as error:
                     errors.append(self._hook_failed(unit.node, "close", error))
         return errors
 

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 
 from autocoder.component import Sink
-from autocoder.errors import FAULTS, Fault, UnreachableError
+from autocoder.errors import UnreachableError
+from autocoder.faults import Fault, faults
 from autocoder.graph import Node
 from autocoder.handler import is_overridden
 from autocoder.message import Barrier
@@ -82,7 +83,7 @@ class SinkUnit(Unit):
                 yield _catching(written, caught)
                 if caught:
                     raise caught[0]
-        except FAULTS as error:
+        except faults() as error:
             for cell in self.cells:
                 cell.rollback()
             return error
@@ -134,7 +135,7 @@ class SinkUnit(Unit):
         """Make durable what was written; a failure is the sink's, not a message's."""
         try:
             await self.component.flush()
-        except FAULTS as error:
+        except faults() as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook="flush") from error
 
     def resume(self, entry: Entry) -> Flow:
@@ -225,5 +226,5 @@ class RefusedRowError(ValueError):
 async def _catching(awaitable: Awaitable[Any], caught: list[Fault]) -> None:
     try:
         await awaitable
-    except FAULTS as error:
+    except faults() as error:
         caught.append(error)

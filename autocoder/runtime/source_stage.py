@@ -17,7 +17,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from autocoder.contract import OUT
-from autocoder.errors import FAULTS
+from autocoder.faults import faults
 from autocoder.message import END, Barrier, Batch, Traced
 from autocoder.runtime.channel import Channel
 from autocoder.runtime.failures import NO_PAYLOAD
@@ -99,7 +99,7 @@ class SourceStage:
                     await self._read_async(read(self.position))
                 else:
                     await self._read_plain(read(self.position))
-        except FAULTS as error:
+        except faults() as error:
             if getattr(error, "component", None) is not None:
                 raise
             raise self.unit.failures.stopped(self.unit.node, OUT, NO_PAYLOAD, error, hook="read") from error

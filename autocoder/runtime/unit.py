@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any, Final
 
-from autocoder.errors import FAULTS, Fault
+from autocoder.faults import Fault, faults
 from autocoder.graph import Node
 from autocoder.message import Barrier, Traced
 from autocoder.runtime.careful import Call, Careful, ProcessDiedError
@@ -134,14 +134,14 @@ class Unit:
                     await collect(given, into)
                 else:
                     into.extend(given)
-        except FAULTS as error:
+        except faults() as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
 
     async def collected(self, hook: str, given: Any, into: list[Any]) -> None:
         """Take all that an asynchronous hook gives; raises PipelineError where it fails."""
         try:
             await collect(given, into)
-        except FAULTS as error:
+        except faults() as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
 
     def settle(

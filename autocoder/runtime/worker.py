@@ -16,7 +16,8 @@ import anyio
 
 from autocoder.component import Merger, Transformer
 from autocoder.contract import ANY_PORT, OUT
-from autocoder.errors import FAULTS, Fault, storable
+from autocoder.errors import storable
+from autocoder.faults import FAULTS, Fault, faults
 from autocoder.graph import Node
 from autocoder.handler import Shape, is_overridden
 from autocoder.message import Emission, Traced
@@ -135,7 +136,7 @@ class Worker(Unit):
             for item in piece:
                 try:
                     given = self.one(port, item)
-                except FAULTS as error:
+                except faults() as error:
                     yield from self._pace.unclocked(self.emit(out))
                     out = []
                     yield from self._pace.unclocked(self._recover(port, item, error))
@@ -157,7 +158,7 @@ class Worker(Unit):
                 continue
             try:
                 given = yield from self._one_carefully(port, item)
-            except FAULTS as error:
+            except faults() as error:
                 yield from self._recover(port, item, error)
             else:
                 yield from self.emit(given)
@@ -171,7 +172,7 @@ class Worker(Unit):
         given: Sequence[Any] | Fault
         try:
             given = self.one(port, item)
-        except FAULTS as error:
+        except faults() as error:
             given = error
         yield self.leave()
         if isinstance(given, FAULTS):
@@ -183,7 +184,7 @@ class Worker(Unit):
         self.begin(port, None)
         try:
             out = list(self.component.process_batch(self.payloads(batch)))
-        except FAULTS:
+        except faults():
             self.rollback()
             yield from self._each(port, batch)
             return
@@ -210,7 +211,7 @@ class Worker(Unit):
             result = self.call(port, item)
             given = list(result) if self._shapes[port] is Shape.MANY else self.listed(port, result)
             return self.checked(port, item, given)
-        except FAULTS:
+        except faults():
             self.rollback()
             raise
 
@@ -314,7 +315,7 @@ class Worker(Unit):
             self.retried += 1
             try:
                 given = self.one(port, item)
-            except FAULTS as again:
+            except faults() as again:
                 error = again
                 continue
             yield from self.emit(given)
@@ -326,7 +327,7 @@ class Worker(Unit):
         yield from self.fetch_state(entry.port, [item])
         try:
             given = yield from self._one_carefully(entry.port, item)
-        except FAULTS as error:
+        except faults() as error:
             self.failed(entry.port, item, error, entry.attempts + 1, entry.reference)
             return
         if self.parking is not None:
@@ -360,7 +361,7 @@ class Worker(Unit):
             return collected
         try:
             given: Any = call()
-        except FAULTS as error:
+        except faults() as error:
             raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
         if hasattr(given, "__aiter__"):
             yield self.collected(hook, given, collected)
@@ -382,7 +383,7 @@ class Worker(Unit):
                 for payload in islice(iterator, CHUNK):
                     out.append(Traced(f"{key}.{number}", payload) if self.traced else payload)
                     number += 1
-            except FAULTS as error:
+            except faults() as error:
                 raise self.failures.stopped(self.node, None, NO_PAYLOAD, error, hook=hook) from error
             if not out:
                 return

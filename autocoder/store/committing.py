@@ -15,7 +15,8 @@ from sqlalchemy.exc import StatementError
 
 from autocoder.database import Database
 from autocoder.database_faults import database_said, is_declaration_fault, is_store_fault
-from autocoder.errors import FAULTS, AutocoderError, Fault
+from autocoder.errors import AutocoderError
+from autocoder.faults import Fault, faults
 from autocoder.statement import Statement
 from autocoder.store import bulk
 from autocoder.store.columns import now
@@ -339,7 +340,7 @@ def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> l
     for number in range(sink.size):
         try:
             statements = sink.single(number)
-        except FAULTS as error:  # the component's own word on this message
+        except faults() as error:  # the component's own word on this message
             parked += _refused(sink, number, error)
             continue
         try:

@@ -29,11 +29,20 @@ _FORMS: Final = "write ${NAME}, ${NAME:-default}, ${NAME:?message}, or $$ for a 
 
 
 class InterpolationError(ValueError):
-    """A text whose variables cannot be filled in; `cure` says what to do."""
+    """A text whose variables cannot be filled in; `cure` says what to do. `others` are the further ones of the same text."""
 
     def __init__(self, what: str, cure: str | None = None) -> None:
         super().__init__(what)
         self.what, self.cure = what, cure
+        self.others: list[InterpolationError] = []
+
+
+@dataclass(slots=True)
+class _Found:
+    """What comes up while a text is read: secret values, and variables that are missed."""
+
+    secrets: set[str] = field(default_factory=set)
+    missed: list[InterpolationError] = field(default_factory=list)
 
 
 def escape(text: str) -> str:
@@ -45,13 +54,20 @@ def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, frozenset[s
     """`text` with its variables filled in, and the secret values among them; raises InterpolationError."""
     if "$" not in text:
         return text, frozenset()
-    secrets: set[str] = set()
-    result, end = _read(text, 0, environ, secrets, 0)
-    assert end == len(text)  # noqa: S101  only a nested text ends before its end
-    return result, frozenset(secrets)
+    found = _Found()
+    try:
+        result, end = _read(text, 0, environ, found, 0)
+        assert end == len(text)  # noqa: S101  only a nested text ends before its end
+    except InterpolationError as error:  # behind it nothing can be read
+        found.missed.append(error)
+    if found.missed:
+        first, *others = found.missed
+        first.others = others
+        raise first
+    return result, frozenset(found.secrets)
 
 
-def _read(text: str, at: int, environ: Mapping[str, str], secrets: set[str], nesting: int) -> tuple[str, int]:
+def _read(text: str, at: int, environ: Mapping[str, str], found: _Found, nesting: int) -> tuple[str, int]:
     """The text from `at` on: to its end, or, in a default, to the brace that closes it."""
     parts: list[str] = []
     while at < len(text):
@@ -61,7 +77,7 @@ def _read(text: str, at: int, environ: Mapping[str, str], secrets: set[str], nes
         if token == "}" and nesting:  # noqa: S105  a brace
             return "".join(parts), at
         if token == "${":  # noqa: S105
-            value, at = _variable(text, step.end(), environ, secrets, nesting)
+            value, at = _variable(text, step.end(), environ, found, nesting)
             parts.append(value)
             continue
         parts.append("$" if token == "$$" else token)  # noqa: S105
@@ -71,7 +87,7 @@ def _read(text: str, at: int, environ: Mapping[str, str], secrets: set[str], nes
     return "".join(parts), at
 
 
-def _variable(text: str, at: int, environ: Mapping[str, str], secrets: set[str], nesting: int) -> tuple[str, int]:
+def _variable(text: str, at: int, environ: Mapping[str, str], found: _Found, nesting: int) -> tuple[str, int]:
     """The value of the variable whose name starts at `at`, and where its closing brace has passed."""
     if nesting == MAX_NESTING:
         raise InterpolationError(f"defaults are nested deeper than {MAX_NESTING}")
@@ -81,18 +97,18 @@ def _variable(text: str, at: int, environ: Mapping[str, str], secrets: set[str],
     name, at = named.group(), named.end()
     value = environ.get(name)
     if value is not None and is_secret_name(name):
-        secrets.add(value)
+        found.secrets.add(value)
     if text.startswith("}", at):
         if value is None:
-            raise InterpolationError(f"the variable {name} is not set", _cure(name, environ))
-        return value, at + 1
+            found.missed.append(InterpolationError(f"the variable {name} is not set", _cure(name, environ)))
+        return value or "", at + 1
     if text.startswith(":-", at):
         # An unused default is read all the same (its form must be right) but no variable in it is missed.
         default, at = _read(
-            text, at + 2, environ if not value else _Anything(), secrets if not value else set(), nesting + 1
+            text, at + 2, environ if not value else _Anything(), found if not value else _Found(), nesting + 1
         )
         if not value and is_secret_name(name) and default:
-            secrets.add(default)
+            found.secrets.add(default)
         return value or default, at + 1
     if text.startswith(":?", at):
         end = text.find("}", at)
@@ -101,8 +117,8 @@ def _variable(text: str, at: int, environ: Mapping[str, str], secrets: set[str],
         if not value:
             said = text[at + 2 : end].strip()
             what = f"the variable {name} is {'not set' if value is None else 'empty'}"
-            raise InterpolationError(f"{what}: {said}" if said else what, f"set {name}")
-        return value, end + 1
+            found.missed.append(InterpolationError(f"{what}: {said}" if said else what, f"set {name}"))
+        return value or "", end + 1
     if "}" not in text[at:]:
         raise InterpolationError("a ${ is never closed", _FORMS)
     raise InterpolationError(f"${{{name}... has an unknown form", _FORMS)
@@ -144,7 +160,7 @@ class _Walk:
     environ: Mapping[str, str]
     secrets: set[str] = field(default_factory=set)
     written: dict[str, str] = field(default_factory=dict)
-    problems: dict[Place, Problem] = field(default_factory=dict)  # by place: an aliased value is reported once
+    problems: dict[tuple[Place, str], Problem] = field(default_factory=dict)  # an aliased value is reported once
 
     def node(self, node: Node) -> Node:
         if isinstance(node, MappingNode):
@@ -159,7 +175,8 @@ class _Walk:
         try:
             value, secrets = interpolate(text, self.environ)
         except InterpolationError as error:
-            self.problems[node.place] = Problem(node.place, error.what, cure=error.cure)
+            for each in (error, *error.others):
+                self.problems[node.place, each.what] = Problem(node.place, each.what, cure=each.cure)
             return replace(node, value=None, literal=True, unresolved=True)
         self.secrets |= secrets
         if value != text:

@@ -46,6 +46,16 @@ def test_refused(text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_all_that_is_missed_in_a_text_is_told_at_once() -> None:
+    tree, _ = parse_yaml("url: '${USER}:${EMPTY:?write one}@${HOST:-${USER}${FALLBACK}}/${A}/${A-b}'\n", "file")
+    assert [str(each) for each in interpolate_tree(tree, ENVIRON).problems] == [
+        "file:1:6: the variable USER is not set; set it, or give a default: ${USER:-...}",
+        "file:1:6: the variable EMPTY is empty: write one; set EMPTY",
+        "file:1:6: the variable FALLBACK is not set; set it, or give a default: ${FALLBACK:-...}",
+        "file:1:6: ${A... has an unknown form; write ${NAME}, ${NAME:-default}, ${NAME:?message}, or $$ for a dollar",
+    ]
+
+
 def test_a_near_name_is_offered() -> None:
     with pytest.raises(InterpolationError) as caught:
         filled("${API_TOKN}")

@@ -35,6 +35,7 @@ from autocoder.database_faults import (
 )
 from autocoder.database_file import check_file, keep_journal
 from autocoder.database_options import DatabaseOptions
+from autocoder.database_sessions import LostSessions, liveness_settings
 from autocoder.database_turns import turns_of
 from autocoder.errors import UnreachableError, UsageError, describe
 from autocoder.sqlite_driver import SqliteConnection
@@ -44,10 +45,11 @@ DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncp
 _random = random.Random()  # noqa: S311  jitter is no secret
 # How long the end of a transaction may take before its connection is given up: nobody may wait for a dead network.
 END_SECONDS: Final = 5.0
-# What a transaction has changed stays in memory until its commit, up to 32 MiB; by default all above 2 MiB goes to the log at
+# What a transaction has changed stays in memory until its commit, up to 31 MiB; by default all above 2 MiB goes to the log at
 # once, is read back where it is changed again, and goes there a second time: half as much again for payloads of 100 KB.
-# `cache_size` would do the same, but keep as much for pages that nobody has changed.
-SPILL_PAGES: Final = 8192
+# `cache_size` would do the same, but keep as much for pages that nobody has changed. No multiple of 256: SQLite takes that for
+# "never", as it looks at the last byte alone.
+SPILL_PAGES: Final = 8000
 
 
 def parse_url(url: str) -> sa.URL:
@@ -109,6 +111,7 @@ class Database:
             sa.event.listen(engine.sync_engine, "connect", self._connects)
             sa.event.listen(engine.sync_engine, "close", self._closes)
             sa.event.listen(engine.sync_engine, "detach", self._closes)
+        self._lost = LostSessions(engine) if self.path is None else None
 
     @property
     def is_sqlite(self) -> bool:
@@ -211,6 +214,8 @@ class Database:
                 raise NoConnectionError(database_said(error)) from error
             raise
         try:
+            if self._lost:
+                await self._lost.end(connection)
             yield connection
         finally:
             # Nobody waits long for a network that is gone, and what happened before counts more than how this ends.
@@ -326,7 +331,10 @@ def _postgresql_engine(url: sa.URL, options: DatabaseOptions) -> AsyncEngine:
         "timeout": options.connect_timeout,
         # The server ends what takes too long; where not even its answer comes, the network is gone.
         "command_timeout": options.statement_timeout + options.connect_timeout if options.statement_timeout else None,
-        "server_settings": {name: str(round(seconds * 1000)) for name, seconds in settings.items()},
+        "server_settings": {
+            **{name: str(round(seconds * 1000)) for name, seconds in settings.items()},
+            **liveness_settings(options.lease),
+        },
     }
     if options.synchronous_commit is not None:
         arguments["server_settings"]["synchronous_commit"] = options.synchronous_commit

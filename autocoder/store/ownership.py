@@ -71,7 +71,7 @@ class Ownership:
     async def keep(self) -> None:
         """Renew the lease until cancelled; raises LeaseLost when somebody else has taken over."""
         pulse = Pulse(self._database.options, self._renew)
-        with pulse.beating():
+        async with pulse.beating():
             while True:
                 await anyio.sleep(self._database.options.lease / RENEWALS)
                 reached("lease.renew")

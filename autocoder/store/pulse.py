@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
 import anyio
+import anyio.to_thread
 from sqlalchemy.exc import DBAPIError
 
-from autocoder.database import Database, open_database
+from autocoder.database import END_SECONDS, Database, open_database
 from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UnreachableError
 
@@ -37,27 +38,34 @@ class Pulse:
         self._renew = renew
         self._renewed = time.monotonic()
         self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._renews = False
 
     def renewed(self) -> None:
         """The event loop has renewed the lease."""
         self._renewed = time.monotonic()
 
-    @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Look after the lease for the length of a block; what is under way then is not waited for."""
-        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Look after the lease for the length of a block; for a renewal that is under way then is waited, but not for long."""
+        self._thread.start()
         try:
             yield
         finally:
             self._over.set()
+            if self._renews:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self._thread.join, END_SECONDS)
 
     def _beat(self) -> None:
         lease = self._options.lease
         while not self._over.wait(lease / LOOKS):
             if time.monotonic() - self._renewed > lease * LATE:
                 # In trouble the store is for the event loop, too, and the fence judges in the end.
+                self._renews = True
                 with suppress(DBAPIError, OSError, UnreachableError):
                     anyio.run(self._renew_once)
+                self._renews = False
 
     async def _renew_once(self) -> None:
         async with open_database(self._options) as database:

@@ -45,11 +45,16 @@ class Proxy:
         self._wires: set[Wire] = set()
         self._refusing = False
         self._hole = False
+        self._word = b""
         self._cuts = 0
 
     def black_hole(self) -> None:
         """From now on take everything, on connections old and new, and pass nothing on."""
         self._hole = True
+
+    def black_hole_within(self, word: bytes) -> None:
+        """The same, from the middle of the next message of a client in which `word` stands."""
+        self._word = word
 
     def refuse(self) -> None:
         """Close every connection, and new ones at once."""
@@ -59,6 +64,7 @@ class Proxy:
     def heal(self) -> None:
         """Be a wire again; a connection of which something was swallowed stays dead, and says nothing."""
         self._refusing = self._hole = False
+        self._word = b""
 
     def drop(self) -> None:
         """Close every connection that there is."""
@@ -100,6 +106,9 @@ class Proxy:
         with suppress(*BROKEN):
             while True:
                 data = await origin.receive()
+                if self._word and self._word in data and origin is wire.client:
+                    self._hole = True
+                    await target.send(data[: data.index(self._word)])
                 if self._hole:
                     self.swallowed += 1
                     await anyio.sleep_forever()

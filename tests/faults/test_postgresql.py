@@ -69,12 +69,17 @@ async def test_connections_that_break(
     assert [each for each in told if not isinstance(each.get("exception"), asyncio.InvalidStateError)] == []
 
 
-async def test_a_black_hole(postgres: str, proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("within", [b"", b'"n":'], ids=["between messages", "in the middle of an INSERT"])
+async def test_a_black_hole(postgres: str, proxy: Proxy, within: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """A session that has part of a message waits for the rest, minds no timeout, and holds its locks, until it is ended."""
     await make_tables(postgres)
     scene = Scene(postgres, through(proxy, postgres), "chain", caplog)
     async with scene.running():
         await scene.under_way()
-        proxy.black_hole()
+        if within:
+            proxy.black_hole_within(within)
+        else:
+            proxy.black_hole()
         await scene.troubled()
         proxy.heal()
     assert proxy.swallowed

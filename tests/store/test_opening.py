@@ -25,8 +25,8 @@ async def shown(options: DatabaseOptions, *names: str) -> list[str]:
 
 async def test_sqlite_is_opened_safe_and_with_its_options(tmp_path: Path) -> None:
     options = DatabaseOptions(f"sqlite:///{tmp_path}/deep/folder/x.db", busy_timeout=1.5)
-    found = await shown(options, "busy_timeout", "journal_mode", "synchronous", "foreign_keys")
-    assert found == ["1500", "wal", "2", "1"]
+    found = await shown(options, "busy_timeout", "journal_mode", "synchronous", "foreign_keys", "cache_spill")
+    assert found == ["1500", "wal", "2", "1", "8000"]
 
 
 async def test_readers_of_sqlite_cannot_write(tmp_path: Path) -> None:
@@ -43,6 +43,20 @@ async def test_postgresql_gets_its_timeouts(postgres_url: str) -> None:
     options = DatabaseOptions(url, statement_timeout=12, lock_timeout=3.5, idle_in_transaction_timeout=0)
     found = await shown(options, "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
     assert found == ["12s", "3500ms", "0"]
+
+
+async def test_postgresql_is_to_find_a_client_gone_within_a_lease(postgres_url: str) -> None:
+    """What a session was asked for; over a Unix socket it does not come to that."""
+    url = sa.make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    query = sa.text("SELECT name, reset_val FROM pg_settings WHERE name LIKE 'tcp\\_%'")
+    async with open_database(DatabaseOptions(url, lease=30.0)) as database, database.reading() as connection:
+        found = {row.name: row.reset_val for row in await connection.execute(query)}
+    assert found == {
+        "tcp_keepalives_count": "3",
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_user_timeout": "30000",
+    }
 
 
 async def test_postgresql_that_is_not_there_is_tried_and_then_said(caplog: pytest.LogCaptureFixture) -> None:

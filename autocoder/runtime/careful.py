@@ -78,10 +78,16 @@ class Careful:
     """The careful mode of one region: over when the conviction of a suspect is committed, or after so many calls."""
 
     def __init__(
-        self, region: str, note: Callable[[str | None], Awaitable[None]], kept: str | None, calls: int
+        self,
+        region: str,
+        note: Callable[[str | None], Awaitable[None]],
+        kept: str | None,
+        calls: int,
+        others_rest: Callable[[], bool] = lambda: True,
     ) -> None:
         self._region = region
         self._note = note
+        self._others_rest = others_rest
         self._left = calls
         self._lock = anyio.Lock()
         self._deaths: Counter[Call] = Counter()
@@ -147,13 +153,14 @@ class Careful:
     async def reading(self, source: str, position: Any, rests: Callable[[], bool]) -> AsyncIterator[None]:
         """Within the block a source reads, from a position; raises DeadlyCallError where that has killed.
 
-        It begins when nothing else is on its way, for what was read before must not come under suspicion. A source may wait
+        It begins when nothing else is on its way, for what was read before must not come under suspicion, here or in another
+        region that is in careful mode. A source may wait
         for input without end: calls (of messages that are tried again, say) go on meanwhile, and after a while it is
         taken for idle (`let_go_of_idle`).
         """
         call = Call(source, "read()", json.dumps(position))
         await self._refuse_deadly(call)
-        while not await _stays(rests):
+        while not await _stays(lambda: rests() and self._others_rest()):
             pass
         async with self._lock:
             self._reads[call] = anyio.current_time()

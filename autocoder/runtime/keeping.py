@@ -251,10 +251,19 @@ class Kept:
                 "while it was watched" if suspect else "several times without a commit",
             )
             careful = self._careful[region] = Careful(
-                region, partial(self._note, region), suspect, self._graph.commit.messages
+                region,
+                partial(self._note, region),
+                suspect,
+                self._graph.commit.messages,
+                partial(self._others_rest, parts, region),
             )
             for name in plan.components:
                 parts.units[name].careful = careful
+
+    def _others_rest(self, parts: Parts, region: str) -> bool:
+        """Whether no call is on its way in the other regions that are in careful mode."""
+        others = (name for name, careful in self._careful.items() if name != region and not careful.over)
+        return all(parts.regions[name].rests() for name in others)
 
     def _relax(self, parts: Parts, epoch: Epoch, careful: Careful) -> None:
         """Careful mode is over with the commit of a conviction, or when everything that there was has been handled."""

@@ -272,7 +272,8 @@ async def test_one_that_froze_in_a_transaction_gives_its_rows_back(request: pyte
 async def test_who_keeps_the_event_loop_for_longer_than_a_lease_is_not_taken_for_frozen(url: str) -> None:
     """A plain handler that computes, say: nothing else of its process runs meanwhile, but its lease is renewed."""
     options = DatabaseOptions(url, lease=1.0)
-    async with open_database(options) as busy:
+    # `watching`: a connection that `keep` has just begun to make would be lost where it is cancelled.
+    async with open_database(options) as busy, open_database(options) as watching:
         await prepare(busy)
         async with owning(busy, "p", ["r"], wait=False) as ownership, anyio.create_task_group() as tasks:
             tasks.start_soon(ownership.keep)
@@ -281,7 +282,7 @@ async def test_who_keeps_the_event_loop_for_longer_than_a_lease_is_not_taken_for
             waiting = threading.Thread(target=anyio.run, args=(_takes, url, taken), daemon=True)
             waiting.start()
             assert not taken.wait(5 * options.lease)  # in the event loop
-            async with busy.reading() as connection:
+            async with watching.reading() as connection:
                 assert await ownership.holds(connection)
             tasks.cancel_scope.cancel()
         await anyio.to_thread.run_sync(waiting.join)

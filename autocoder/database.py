@@ -205,7 +205,9 @@ class Database:
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """A connection of the pool; raises NoConnectionError where there is none."""
         try:
-            connection = await engine.connect()
+            # In a shield: a connection that has just been made would be lost where what is done with it first is cancelled.
+            with anyio.CancelScope(shield=True):
+                connection = await engine.connect()
         except Exception as error:
             if isinstance(error, PoolTimeoutError):
                 limit = f"{self.options.pool_timeout:g} s (pool_timeout; pool_size is {self.options.pool_size})"

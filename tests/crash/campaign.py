@@ -120,7 +120,7 @@ def beside_plans(backend: str, busy: dict[str, float], rounds: int) -> Iterator[
                 topology = topologies[(number * 5 + at) % len(topologies)]
                 chance = random.Random(f"{number} {name} {backend}")
                 # The first is ended where there is something to save, to give again, and to delete.
-                kill = [Life(failpoint=f"commit.done:{chance.randint(7, 9)}"), _killed(chance, busy[topology])]
+                kill = [Life(failpoint=f"commit.done:{chance.randint(10, 13)}"), _killed(chance, busy[topology])]
                 # The second savepoint is there so that retention has one to delete.
                 first = [Life("save")] if name == "retention.checkpoint" else []
                 lives = (kill[0], *first, Life(work, failpoint=f"{name}:1"), kill[1], Life(work))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autocoder.cli.reporting import say as say
     from autocoder.cli.reporting import table as table
     from autocoder.cli.run import run_watched as run_watched
+    from autocoder.codec import parse_json as parse_json
     from autocoder.component import Component as Component
     from autocoder.component import Merger as Merger
     from autocoder.component import Sink as Sink
@@ -77,6 +78,7 @@ _NAMES = {
     "cli.options": ("common_options", "json_option", "pipeline_options"),
     "cli.reporting": ("give", "give_json", "say", "table"),
     "cli.run": ("run_watched",),
+    "codec": ("parse_json",),
     "component": ("Component", "Merger", "Sink", "Source", "Splitter", "Transformer"),
     "database": ("Database", "open_database", "pipeline_database"),
     "database_options": ("DatabaseOptions",),

@@ -73,12 +73,24 @@ def adapter_of(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
-def parse_json(text: str) -> Any:
-    """The value of a JSON text that comes from outside; raises ValueError where it is none.
+def parse_json(text: str | bytes, *, unique_keys: bool = False) -> Any:
+    """The value of a JSON text that comes from outside; raises ValueError where it is none, or RecursionError.
 
-    NaN and Infinity are none, which parsers take all the same; nor does a number pass that is too large for a float.
+    NaN and Infinity are none, which parsers take all the same; nor does a number pass that is too large for a float. With
+    `unique_keys` an object must not have a key twice, where else the last one counts. Of what is no JSON by its form the error
+    is a `json.JSONDecodeError`, with the place; of the others the message says what it is.
     """
-    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    hook = _each_once if unique_keys else None
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=hook)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:80]!r} stands in one object twice")
+    return made
 
 
 def _no_number(name: str) -> Any:

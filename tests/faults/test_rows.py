@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,25 +10,14 @@ import sqlalchemy as sa
 
 from autocoder import Batch, Keyed, Pipeline, Source, Transformer
 from autocoder.codec import MOST_BYTES
-from autocoder.database import Database, open_database
+from autocoder.database import Database
 from autocoder.declaration import ChannelOptions
 from autocoder.errors import AutocoderError
 from autocoder.store.tables import component_state
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
 from tests.store.jobs import every_letter
 from tests.support import Collect, Numbers
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=BOTH)
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(fresh_sqlite(tmp_path)) as opened:
-            yield opened
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as url, open_database(url) as opened:
-        yield opened
 
 
 class Pieces(Source[Any]):

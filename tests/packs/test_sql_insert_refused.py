@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,8 @@ from pydantic import SecretStr
 
 from autocoder import Batch, Pipeline, Source
 from autocoder.database import Database, open_database
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=BOTH)
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(fresh_sqlite(tmp_path)) as opened:
-            yield opened
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as url, open_database(url) as opened:
-        yield opened
 
 
 class Words(Source[Any]):

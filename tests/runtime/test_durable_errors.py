@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from autocoder.database import open_database
 from autocoder.store.dead_letters import DeadLetters, Selection
 from autocoder.store.tables import port_messages
-from tests.store.fresh import BOTH, fresh
 
 pytestmark = pytest.mark.anyio
 
@@ -69,12 +68,6 @@ components:
 """
 EIGHT = "{retry: {attempts: 8, backoff: 10ms}, then: dead_letter}"
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(params=BOTH)
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    async with fresh(request, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

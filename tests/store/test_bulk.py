@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from autocoder.database import Database, open_database
+from autocoder.database import Database
 from autocoder.statement import Statement
 from autocoder.store import bulk
 from autocoder.store.columns import BigKey, Instant, JsonText
-from tests.store.fresh import BOTH, fresh_postgres, fresh_sqlite
 from tests.store.statements import asked
 
 METADATA = sa.MetaData()
@@ -63,16 +60,6 @@ OF_ALL_KINDS = sa.Table(
     *(sa.Column(name, kind) for name, (kind, _) in KINDS.items()),
 )
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(params=BOTH)
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        async with open_database(fresh_sqlite(tmp_path)) as opened:
-            yield opened
-        return
-    async with fresh_postgres(request.getfixturevalue("postgres_url")) as url, open_database(url) as opened:
-        yield opened
 
 
 def row(number: int, name: str | None) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from math import isfinite
 from typing import Any, Final, Literal
 
 import anyio
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
-from autocoder import Batch, Rejected, Source
+from autocoder import Batch, Rejected, Source, parse_json
 from autocoder_components.http.exchange import (
     Answer,
     Exchange,
@@ -147,45 +146,25 @@ class Get(Source[T]):
             for number, line in enumerate(answer.body.split(b"\n"), start=1):
                 if line.strip():
                     try:
-                        found.append((f"line {number}", _loaded(line)))
+                        found.append((f"line {number}", parse_json(line)))
                     except (ValueError, RecursionError) as error:
                         place = f"{self._shown}, line {number}"
                         rejected.append(Rejected(line.decode(errors="replace"), error, place))
             return found
         try:
-            document = _loaded(answer.body)
-        except _OddNumberError as error:
-            raise ValueError(f"the answer of {self._shown} is no JSON: {error}") from None
-        except (ValueError, RecursionError) as error:
+            document = parse_json(answer.body)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             where = (
                 f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its text"
             )
             raise ValueError(
                 f"the answer of {self._shown} is no JSON ({where}); is it one document a line? then say format: lines"
             ) from None
+        except ValueError as error:
+            raise ValueError(f"the answer of {self._shown} is no JSON: {error}") from None
         if isinstance(document, list):
             return [(f"element {number}", element) for number, element in enumerate(document)]
         return [("the document", document)]
-
-
-class _OddNumberError(ValueError):
-    """NaN, Infinity or a number that no float holds."""
-
-
-def _loaded(text: bytes) -> Any:
-    """The value of a JSON text; raises ValueError also for numbers that are none, or that would come out as infinite."""
-    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
-
-
-def _no_number(name: str) -> Any:
-    raise _OddNumberError(f"{name} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise _OddNumberError(f"the number {text[:20]}{'...' if len(text) > 20 else ''} is too large")
-    return number
 
 
 def _text(cursor: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 from autocoder_components.assessments.lifecycle.states import TRANSITIONS, Action, AuditEntry, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 
-from autocoder import Database, open_database
+from autocoder import Database
 from tests.store.fresh import BOTH, fresh
 
 
@@ -19,13 +19,6 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
     """A new database of each kind, with every table."""
     async with fresh(request, tmp_path, tables=True) as made:
         yield made
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    """The same, open."""
-    async with open_database(url) as opened:
-        yield opened
 
 
 class Clock:

@@ -195,7 +195,7 @@ def deep(levels: int) -> str:
 
 POISON = [
     (line("x", "completed", result={"a": float("nan")}), "NaN is no JSON"),
-    (line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "1e999"), "a number is too large"),
+    (line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "1e999"), "the number 1e999 is too large"),
     (line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "9" * 5000), "limit"),
     (deep(101), "nested more than 100 deep"),
     (deep(200_000), "nested more than 100 deep"),
@@ -212,7 +212,7 @@ POISON = [
     (line("x", "completed", id="y"), "id: Extra inputs are not permitted"),
     (line("x", "completed", requestData={"id": "y"}), "requestData.id is not the id of the assessment"),
     (line("x", "completed", priority=1, request={"priority": 2}), "priority stands beside request and in it"),
-    ('{"id": "x", "id": "y"}', "a key stands twice"),
+    ('{"id": "x", "id": "y"}', "stands in one object twice"),
     (line("x", "completed", result={"a": "x" * 2**21}), "the line has more than 2,097,152 characters"),
     (line("x", "failed", next_retry_at=AT, options={"wat": 1}), "wat: Extra inputs are not permitted"),
 ]

@@ -11,10 +11,10 @@ from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.moving import AssessmentRouter, MovingFlags
 
 from autocoder import Database
-from tests.assessments.lifecycle.conftest import database, url
+from tests.assessments.lifecycle.conftest import url
 from tests.assessments.moving.older import OlderSystem
 
-__all__ = ["database", "url"]
+__all__ = ["url"]
 
 
 class Flags:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from autocoder import (
     common_options,
     give,
     give_json,
+    parse_json,
     say,
 )
 from autocoder_components.assessments.lifecycle import output
@@ -118,7 +118,7 @@ def _requests(file: str) -> list[Any]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                found.append(json.loads(line))
+                found.append(parse_json(line))
             except (ValueError, RecursionError) as error:
                 raise UsageError(f"{file}:{number}: no JSON ({error}); nothing was stored") from None
     return found

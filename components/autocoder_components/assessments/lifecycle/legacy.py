@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from autocoder import parse_json
 from autocoder_components.assessments.lifecycle.requests import MOST_BYTES, MOST_RETRIES
 from autocoder_components.assessments.lifecycle.states import TERMINAL, State
 from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
@@ -144,7 +145,7 @@ def read_line(line: str) -> LegacyAssessment:
     if not line.isascii() and any("\ud800" <= each <= "\udfff" for each in line):
         raise UnreadableError("the line is no UTF-8")
     try:
-        found = json.loads(line, parse_constant=_no_number, object_pairs_hook=_each_once)
+        found = parse_json(line, unique_keys=True)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"no JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
@@ -163,17 +164,6 @@ def read_legacy(found: Any) -> LegacyAssessment:
         wrong = error.errors(include_url=False, include_input=False, include_context=False)
         said = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in wrong)
         raise UnreadableError(said) from None
-
-
-def _no_number(name: str) -> Any:
-    raise UnreadableError(f"{name} is no JSON")
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise UnreadableError("a key stands twice in one object")
-    return made
 
 
 def _check_values(value: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -11,6 +10,7 @@ import anyio
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from autocoder import parse_json
 from autocoder_components.assessments.web.problems import Refusal
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,29 +57,16 @@ async def read_json(request: Request, most: int, seconds: float) -> Any:
         raise Refusal(415, "unsupported_media_type", "say Content-Type: application/json", ["Content-Type"])
     body = await read_body(request, most, seconds)
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        return parse_json(body.decode("utf-8"), unique_keys=True)
     except RecursionError:
         reason = "it is nested too deeply"
     except (ValueError, UnicodeDecodeError) as error:
-        # What the decoder says quotes nothing but for our own words below, which name a key.
+        # What the decoder says quotes nothing but a key that stands there twice, or the beginning of a number.
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else reason
         place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         reason += place
     raise Refusal(400, "bad_json", f"the body is no JSON: {reason}", ["body"])
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice[:80]!r} stands in one object twice")
-    return made
-
-
-def _no_number(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number of JSON's")
 
 
 async def read_form(request: Request, seconds: float) -> dict[str, str]:

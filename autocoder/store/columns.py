@@ -93,4 +93,28 @@ def _stamp_of_sqlite(_element: Stamp, _compiler: Any, **_options: Any) -> str:
     return "(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))"
 
 
+class Spare(FunctionElement[str]):
+    """What a column holds until the row is changed for good, of the size of what is added then: its default.
+
+    SQLite changes a row in its place where its size stays the same, and of a long one writes only the pages that differ;
+    else all of it is written anew. PostgreSQL writes rows anew in any case, but for what is long.
+    """
+
+    inherit_cache = True
+
+
+SPARE_BYTES: Final = len("completed") - len("pending") + 2 * 8
+"""What the completion of a message adds: a longer word, and two moments where there was NULL."""
+
+
+@compiles(Spare, "postgresql")
+def _spare_of_postgresql(_element: Spare, _compiler: Any, **_options: Any) -> str:
+    return "NULL"
+
+
+@compiles(Spare, "sqlite")
+def _spare_of_sqlite(_element: Spare, _compiler: Any, **_options: Any) -> str:
+    return f"'{'-' * SPARE_BYTES}'"
+
+
 BigKey: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -52,7 +52,7 @@ def _settle(chosen: sa.ColumnElement[bool]) -> sa.Update:
     return (
         sa.update(port_messages)
         .where(*mine, chosen)
-        .values(status="completed", completed_at=moment, processed_at=moment)
+        .values(status="completed", completed_at=moment, processed_at=moment, spare=None)
     )
 
 

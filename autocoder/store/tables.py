@@ -13,7 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, MetaData, PrimaryKeyConstraint, Table
 
-from autocoder.store.columns import BigKey, Instant, JsonText, Stamp
+from autocoder.store.columns import BigKey, Instant, JsonText, Spare, Stamp
 
 SCHEMA_VERSION: Final = "0001"
 """The newest revision of the framework's migrations, which this definition equals."""
@@ -95,6 +95,7 @@ port_messages = Table(
     Column("error_type", sa.Text),
     Column("error_message", sa.Text),
     Column("error_details", JsonText),
+    Column("spare", sa.Text, server_default=Spare()),
     CheckConstraint(_one_of("status", STATUSES), name="status"),
     CheckConstraint(_not_negative("retry_count", "max_retries", "replayed"), name="counts"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed"),
@@ -292,7 +293,5 @@ revisions = Table(
 )
 DEAD_LETTER_QUEUE: Final = "dead_letter_queue"
 # By name: PostgreSQL would freeze a `*` to the columns of the day.
-DEAD_LETTER_QUEUE_SQL: Final = (
-    f"SELECT {', '.join(column.name for column in port_messages.columns)} FROM port_messages "  # noqa: S608
-    f"WHERE status = 'dead_letter'"
-)
+_TOLD: Final = ", ".join(column.name for column in port_messages.columns if column.name != "spare")
+DEAD_LETTER_QUEUE_SQL: Final = f"SELECT {_TOLD} FROM port_messages WHERE status = 'dead_letter'"  # noqa: S608

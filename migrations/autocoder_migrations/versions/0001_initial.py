@@ -23,6 +23,7 @@ STAMP = {
     "postgresql": "clock_timestamp()",
     "sqlite": "(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))",
 }
+SPARE = {"postgresql": "NULL", "sqlite": "'------------------'"}
 TABLES = (
     "regions",
     "port_messages",
@@ -113,6 +114,7 @@ def _create_messages() -> None:
         sa.Column("error_type", sa.Text()),
         sa.Column("error_message", sa.Text()),
         sa.Column("error_details", JSON_TEXT),
+        sa.Column("spare", sa.Text(), server_default=sa.text(SPARE[op.get_bind().dialect.name])),
         sa.CheckConstraint(
             "status = 'pending' OR status = 'processing' OR status = 'completed' OR status = 'failed' "
             "OR status = 'dead_letter'",

@@ -144,9 +144,10 @@ class Codec:
         """The JSON text of each; raises PayloadError where one has no such form or is over the limit.
 
         To ask for errors costs more than to encode, payload by payload. So the list is encoded once more, as a whole, only to
-        ask: that text cannot be cut into its elements. Where payloads are long, or something is wrong, each is asked for.
+        ask: that text cannot be cut into its elements. Where payloads are long or alone,
+        or something is wrong, each is asked for.
         """
-        if self._are_long:
+        if self._are_long or len(payloads) == 1:
             return self._encode_each(payloads)
         to_json = self._to_json
         try:

@@ -1,30 +1,25 @@
 """The pipeline's own database: an embedded SQLite file, or PostgreSQL, through one interface.
 
-SQLite gets one writer connection, explicit BEGIN IMMEDIATE (the driver's own transactions would leave SELECT and DDL
-outside), WAL and synchronous=FULL. A transaction never awaits user code.
+A transaction never awaits user code.
 """
 
 from __future__ import annotations
 
 import random
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 import sqlalchemy as sa
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
-from autocoder import sqlite_driver
 from autocoder.database_cures import cure_for
+from autocoder.database_engines import parse_url, postgresql_engine, sqlite_engines
 from autocoder.database_faults import (
     NoConnectionError,
     UnknownOutcomeError,
@@ -33,45 +28,16 @@ from autocoder.database_faults import (
     is_refusal,
     is_store_fault,
 )
-from autocoder.database_file import check_file, keep_journal
 from autocoder.database_options import DatabaseOptions
-from autocoder.database_sessions import LostSessions, liveness_settings
+from autocoder.database_sessions import LostSessions
 from autocoder.database_turns import turns_of
-from autocoder.errors import UnreachableError, UsageError, describe
+from autocoder.errors import UnreachableError, UsageError
 from autocoder.sqlite_driver import SqliteConnection
 
 T = TypeVar("T")
-DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _random = random.Random()  # noqa: S311  jitter is no secret
 # How long the end of a transaction may take before its connection is given up: nobody may wait for a dead network.
 END_SECONDS: Final = 5.0
-# What a transaction has changed stays in memory until its commit, up to 31 MiB; by default all above 2 MiB goes to the log at
-# once, is read back where it is changed again, and goes there a second time: half as much again for payloads of 100 KB.
-# `cache_size` would do the same, but keep as much for pages that nobody has changed. No multiple of 256: SQLite takes that for
-# "never", as it looks at the last byte alone.
-SPILL_PAGES: Final = 8000
-
-
-def parse_url(url: str) -> sa.URL:
-    """The URL with the asynchronous driver that autocoder uses; raises UsageError for another database or a broken URL."""
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):  # a port that is no number is the latter
-        raise UsageError(
-            "the database URL cannot be read; write sqlite:///path or postgresql://user@host/name"
-        ) from None
-    driver = DRIVERS.get(parsed.drivername.partition("+")[0])
-    if driver is None:
-        raise UsageError(
-            f"database {parsed.drivername!r} is not supported; use sqlite:///path or postgresql://user@host/name"
-        )
-    if driver.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
-        raise UsageError(
-            "a database in memory is lost with the process; leave the database out to keep nothing, or name a file"
-        )
-    return parsed.set(drivername=driver)
-
-
 _IN_USE: Final[ContextVar[Database | None]] = ContextVar("_IN_USE", default=None)
 
 
@@ -259,9 +225,9 @@ async def open_database(database: str | DatabaseOptions) -> AsyncIterator[Databa
     options = database if isinstance(database, DatabaseOptions) else DatabaseOptions(database)
     url = parse_url(options.url)
     if options.backend == "sqlite":
-        engine, reader = _sqlite_engines(url, options)
+        engine, reader = sqlite_engines(url, options)
     else:
-        engine = reader = _postgresql_engine(url, options)
+        engine = reader = postgresql_engine(url, options)
     opened = Database(options, url, engine, reader)
     try:
         await _reach(opened)
@@ -289,117 +255,3 @@ async def _reach(database: Database) -> None:
         pause = min(options.retry_cap, options.retry_backoff * 2 ** (attempt - 1))
         await anyio.sleep(_random.uniform(pause / 2, pause))
         attempt += 1
-
-
-def _sqlite_engines(url: sa.URL, options: DatabaseOptions) -> tuple[AsyncEngine, AsyncEngine]:
-    """One engine with the one connection that writes, and one with those that read."""
-    check_file(Path(str(url.database)))
-    busy = f"busy_timeout={round(options.busy_timeout * 1000)}"
-    arguments = {"async_creator_fn": sqlite_driver.connect}
-    # Every transaction is ended by `Database.transaction`; a ROLLBACK on return would be one more trip to the thread.
-    writer = create_async_engine(
-        url,
-        pool_size=1,
-        max_overflow=0,
-        pool_timeout=options.pool_timeout,
-        pool_reset_on_return=None,
-        connect_args=arguments,
-        hide_parameters=True,
-    )
-    writing = (busy, "synchronous=FULL", "foreign_keys=ON", f"cache_spill={SPILL_PAGES}")
-    sa.event.listen(writer.sync_engine, "connect", partial(_configure_sqlite, pragmas=writing))
-    sa.event.listen(writer.sync_engine, "connect", keep_journal)
-    sa.event.listen(writer.sync_engine, "begin", sqlite_driver.begin_immediate)
-    reader = create_async_engine(
-        url,
-        pool_size=options.pool_size,
-        max_overflow=0,
-        pool_timeout=options.pool_timeout,
-        skip_autocommit_rollback=True,  # who begins a transaction there ends it
-        connect_args=arguments,
-        hide_parameters=True,
-    )
-    sa.event.listen(reader.sync_engine, "connect", partial(_configure_sqlite, pragmas=(busy, "query_only=ON")))
-    return writer, reader
-
-
-def _postgresql_engine(url: sa.URL, options: DatabaseOptions) -> AsyncEngine:
-    settings = {
-        "statement_timeout": options.statement_timeout,
-        "lock_timeout": options.lock_timeout,
-        "idle_in_transaction_session_timeout": options.idle_in_transaction_timeout,
-    }
-    arguments: dict[str, Any] = {
-        "timeout": options.connect_timeout,
-        # The server ends what takes too long; where not even its answer comes, the network is gone.
-        "command_timeout": options.statement_timeout + options.connect_timeout if options.statement_timeout else None,
-        "server_settings": {
-            **{name: str(round(seconds * 1000)) for name, seconds in settings.items()},
-            **liveness_settings(options.lease),
-        },
-    }
-    if options.synchronous_commit is not None:
-        arguments["server_settings"]["synchronous_commit"] = options.synchronous_commit
-    if options.ssl_root_cert is not None:
-        arguments["ssl"] = _ssl_context(options)
-    elif options.ssl_mode is not None:
-        arguments["ssl"] = options.ssl_mode
-    engine = create_async_engine(
-        url,
-        pool_size=options.pool_size,
-        max_overflow=0,
-        pool_timeout=options.pool_timeout,
-        # The driver would parse JSON columns; the store's are kept and read as the text they are.
-        json_deserializer=str,
-        connect_args=arguments,
-        hide_parameters=True,
-    )
-    if options.synchronous_commit is None:
-        sa.event.listen(engine.sync_engine, "connect", _commit_to_disk)
-    sa.event.listen(engine.sync_engine, "handle_error", _give_up_silent)
-    sa.event.listen(engine.sync_engine, "checkout", _refuse_lost)
-    return engine
-
-
-def _refuse_lost(connection: Any, _record: Any, _proxy: Any) -> None:
-    """Ask a connection of the pool for a sign of life, and replace all of them where it gives none.
-
-    As `pool_pre_ping` does, in one trip to the server: that takes three, for the sake of a proxy that is not used with this
-    driver. Every transaction begins with it.
-    """
-    try:
-        connection.run_async(lambda driver: driver.fetchrow(";"))
-    except Exception as error:
-        raise InvalidatePoolError from error
-
-
-def _commit_to_disk(connection: Any, _record: Any) -> None:
-    """Where the server would answer COMMIT before anything is on its disk, have it wait; leave what is stronger."""
-    raised = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    connection.run_async(lambda driver: driver.execute(raised))  # outside any transaction, or a ROLLBACK would undo it
-
-
-def _give_up_silent(context: ExceptionContext) -> None:
-    """A connection on which nothing comes back is lost, and those that were opened before it are no better."""
-    if isinstance(context.original_exception, OSError):
-        context.is_disconnect = True
-
-
-def _ssl_context(options: DatabaseOptions) -> ssl.SSLContext:
-    """TLS judged by the given certificates: the chain always, the host's name with verify-full."""
-    try:
-        context = ssl.create_default_context(cafile=options.ssl_root_cert)
-    except (OSError, ssl.SSLError) as error:
-        raise UnreachableError(
-            f"the certificates in {options.ssl_root_cert} cannot be read: {describe(error)}"
-        ) from error
-    context.check_hostname = options.ssl_mode == "verify-full"
-    return context
-
-
-def _configure_sqlite(connection: Any, _record: Any, *, pragmas: Iterable[str]) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself
-    cursor = connection.cursor()
-    for pragma in pragmas:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

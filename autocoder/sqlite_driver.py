@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 AT_ONCE: Final = 10_000
 """So many rows are fetched with their statement; of more, the others when they are asked for."""
+BEGIN: Final = "BEGIN IMMEDIATE"
 T = TypeVar("T")
 
 
@@ -143,13 +144,33 @@ def _inside(connection: sqlite3.Connection) -> sa.Connection:
         pool_reset_on_return=None,
         hide_parameters=True,
     )
-    sa.event.listen(engine, "begin", begin_immediate)
+    sa.event.listen(engine, "begin", lambda each: execute(each, BEGIN) if is_inside(each) else begin_immediate(each))
     return engine.connect()
+
+
+def is_inside(connection: sa.Connection) -> bool:
+    """Whether it is such a view, and nobody wants to hear of its statements by SQLAlchemy's events (as tracing does)."""
+    return connection.dialect.driver == "pysqlite" and not connection.engine.dispatch.before_cursor_execute
+
+
+def execute(connection: sa.Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Execute a statement past SQLAlchemy, on a connection that `is_inside`; raises what that raises.
+
+    A small epoch is half a dozen statements, each of which takes SQLAlchemy as long as SQLite.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        cursor: sqlite3.Cursor = driver.execute(sql, values)
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance(
+            sql, tuple(values), error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+        ) from error
+    return cursor
 
 
 def begin_immediate(connection: sa.Connection) -> None:
     """Begin a transaction as a writer: the driver would let SELECT and DDL stay outside."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(BEGIN)
 
 
 def connect(file: str, **options: Any) -> SqliteConnection:

@@ -214,7 +214,8 @@ class Inlet:
         self._region.quiet()
         with anyio.move_on_after(POLL_SECONDS):
             await self._wake.wait()
-            await anyio.lowlevel.checkpoint()  # as in `Region.catch_up`
+            if any(each.has_epochs_open for each in self._upstream):
+                await anyio.lowlevel.checkpoint()  # as in `Region.catch_up`
         self._wake = anyio.Event()
         self.rests = False
 

@@ -113,6 +113,11 @@ class Region:
             self._start_barrier()
 
     @property
+    def has_epochs_open(self) -> bool:
+        """Whether an epoch is closed and not committed yet."""
+        return bool(self._epochs)
+
+    @property
     def is_behind(self) -> bool:
         """Whether more is under way than two epochs are to hold."""
         return self._has_epochs and self.activity() - self._committed >= IN_FLIGHT * self._policy.messages
@@ -141,9 +146,10 @@ class Region:
             activity = self.activity()
             if activity > self._covered:
                 before, quiet_at = quiet_at, anyio.current_time()
-                await anyio.sleep(IDLE_SECONDS if quiet_at < before + IDLE_SECONDS else 0)
+                if quiet_at < before + IDLE_SECONDS:
+                    await anyio.sleep(IDLE_SECONDS)
                 if activity == self.activity() and self.rests():
-                    self._due.set()
+                    self._start_barrier()
 
     def unmet(self, stage: str) -> Barrier | None:
         """The barrier that a stage has to meet next. For one whose inputs have all ended, which count as aligned: no barrier

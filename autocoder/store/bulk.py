@@ -23,6 +23,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from autocoder.sqlite_driver import execute as execute_inside
+from autocoder.sqlite_driver import is_inside
 from autocoder.statement import Statement
 
 FEW: Final = 8
@@ -74,8 +76,16 @@ def execute(connection: sa.Connection, statement: Statement) -> None:
     connection.execute(statement.statement, list(statement.rows) or None)
 
 
-def once(connection: sa.Connection, statement: Any, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
-    """Execute a statement that lives as long as the process, with one row; what it gives is as the driver has it.
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a statement did: the number of rows that it changed, and the first one that it gave, as the driver has it."""
+
+    rowcount: int
+    row: Sequence[Any] | None
+
+
+def once(connection: sa.Connection, statement: Any, values: Mapping[str, Any]) -> Done:
+    """Execute a statement that lives as long as the process, with one row.
 
     SQLAlchemy's own way to execute takes three times as long, and a small epoch is half a dozen of these.
     """
@@ -83,7 +93,11 @@ def once(connection: sa.Connection, statement: Any, values: Mapping[str, Any]) -
     given = [values.get(name, default) for name, default in fixed.defaults]
     for at, process in fixed.processors.items():
         given[at] = process(given[at])
-    return connection.exec_driver_sql(fixed.sql, tuple(given))
+    if is_inside(connection):
+        cursor = execute_inside(connection, fixed.sql, given)
+        return Done(cursor.rowcount, cursor.fetchone())
+    result = connection.exec_driver_sql(fixed.sql, tuple(given))
+    return Done(result.rowcount, result.first() if result.returns_rows else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +140,12 @@ def insert(
     ]
     rows = list(zip(*varying, strict=True))
     if connection.dialect.name != "postgresql":
-        _run(connection, prepared, shared, rows)
-        last: int = connection.exec_driver_sql("SELECT last_insert_rowid()").scalar_one()
+        if len(rows) == 1 and is_inside(connection):
+            (values,) = _whole(len(prepared.names), shared, rows)
+            last = execute_inside(connection, prepared.sql, values).lastrowid or 0
+        else:
+            _run(connection, prepared, shared, rows)
+            last = connection.exec_driver_sql("SELECT last_insert_rowid()").scalar_one()
         return range(last - len(rows) + 1, last + 1)  # a transaction has the only writer
     sql = _with_arrays(table, tuple(prepared.names), tuple(shared))
     keys: list[int] = []

@@ -201,13 +201,13 @@ class Committer:
 
     def _hold(self, connection: sa.Connection, region: str, token: int) -> int:
         """Lock a region's row for this transaction; returns the number of its last epoch."""
-        found = bulk.once(connection, HOLD, {"of": self.pipeline, "in": region}).one_or_none()
-        if found is None or found.token != token:
+        found = bulk.once(connection, HOLD, {"of": self.pipeline, "in": region}).row
+        if found is None or found[0] != token:
             raise LeaseLost(
                 f"pipeline {self.pipeline!r}, region {region!r}: another instance has taken over; this one stops without "
                 f"writing anything more"
             )
-        return int(found.epoch)
+        return int(found[1])
 
     def _settle(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> None:
         for settled in epoch.settled:
@@ -230,7 +230,7 @@ class Committer:
         for output in epoch.outputs:
             if output.messages:
                 channel = {"of": self.pipeline, "component": output.component, "port": output.port}
-                before = bulk.once(connection, LAST_WAITING, channel).scalar() or 0
+                waiting = bulk.once(connection, LAST_WAITING, channel).row
                 seqs = bulk.insert(
                     connection,
                     port_messages,
@@ -247,7 +247,7 @@ class Committer:
                     },
                 )
                 if seqs:
-                    placed.append(Placed(output, seqs, before, moment))
+                    placed.append(Placed(output, seqs, waiting[0] if waiting else 0, moment))
         return placed
 
     def _save_state(self, connection: sa.Connection, epoch: EpochCommit, moment: datetime) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import anyio
 from sqlalchemy.exc import DBAPIError
 
-from autocoder.database import Database, open_database, parse_url
+from autocoder.database import Database, open_database
+from autocoder.database_engines import parse_url
 from autocoder.database_faults import NoConnectionError, UnknownOutcomeError
 from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UnreachableError

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from autocoder.database import open_database, parse_url
+from autocoder.database import open_database
+from autocoder.database_engines import parse_url
 from autocoder.database_options import DatabaseOptions, masked_url
 from autocoder.database_settings import PostgresqlSettings, SqliteSettings
 from autocoder.settings import Settings, load_settings

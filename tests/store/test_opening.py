@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from autocoder.database import open_database, parse_url
+from autocoder.database import open_database
+from autocoder.database_engines import parse_url
 from autocoder.database_options import DatabaseOptions
 from autocoder.errors import UnreachableError, UsageError
 

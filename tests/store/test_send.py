@@ -13,7 +13,8 @@ from autocoder_components.flow import Discard, Generate, Inbox
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from autocoder import ChannelOptions, ConfigurationError, Pipeline, UsageError, send
-from autocoder.database import Database, open_database, parse_url
+from autocoder.database import Database, open_database
+from autocoder.database_engines import parse_url
 from autocoder.store.schema import prepare
 from autocoder.store.tables import port_messages
 from tests.store.jobs import Job, Jobs, Work, every_letter, until

@@ -26,7 +26,7 @@ _NAMED: Final = re.compile(r"""(?:^|[{,\s])["']?pipeline["']?\s*:\s*["']?([A-Za-
 
 def stray_overrides(session: Session, loaded: Iterable[str]) -> list[Problem]:
     """The overrides whose name is neither one of the pipelines `loaded` nor that of any pipeline file in reach."""
-    known = set(loaded)
+    known = set(filter(None, loaded))  # one that cannot be read has none
     strays = session.settings.pipelines.keys() - known
     if not strays:
         return []

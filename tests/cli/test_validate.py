@@ -157,6 +157,13 @@ def test_overrides_for_a_pipeline_that_is_nowhere_are_a_warning(cli: Run, write:
     assert answer.code == 0 and f"warning: config/development.yaml:2:3: {said}" in answer.err.splitlines()
 
 
+def test_a_pipeline_that_cannot_be_read_is_no_suggestion_for_overrides(cli: Run, write: Write) -> None:
+    write("config/development.yaml", "pipelines:\n  zzz: {commit: {every: 1s}}\n")
+    write("broken.yaml", "pipeline: [\n")
+    answer = cli("validate", "broken.yaml")
+    assert answer.code == 78 and "change nothing; pipelines: assess, " in answer.err
+
+
 def test_overrides_for_pipelines_that_are_there_are_no_warning(cli: Run, write: Write) -> None:
     write("config/development.yaml", STRAY.replace("dmeo", "demo"))
     write("deep/below/other.yaml", "# first\npipeline: 'elsewhere'\n")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from autocoder.database import open_database
 from tests.crash.components import side_file
-from tests.crash.topologies import Expected
+from tests.crash.expected import Expected
 
 MOST_SHOWN = 4
 UNCOUNTED = "I3 failed without a counted attempt: message"

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from autocoder import Pipeline
 from autocoder.declaration import ChannelOptions, ErrorPolicy, RetryPolicy
@@ -41,47 +40,13 @@ from tests.crash.components import (
     side_file,
     stubborn,
 )
+from tests.crash.expected import Expected
 
 DURABLE = ChannelOptions(durable=True)
 SMALL = ChannelOptions(capacity=16)
 RETRY = ErrorPolicy(RetryPolicy(ATTEMPTS, 0.001, 0.004, ("FlakyError",)), "dead_letter")
 # Long enough between attempts for a kill to fall into the middle of them, and for the next life not to make up for it.
 TAKES_TIME = ErrorPolicy(RetryPolicy(ATTEMPTS, 0.02, 0.03, ("FlakyError",)), "dead_letter")
-
-
-@dataclass
-class Expected:
-    """What the database holds at the end.
-
-    `rows`: (sink, data); `dead`: (component, port, data, error, attempts); `channels`: messages ever sent over a durable
-    channel, by (component, port); `state`: (component, state, key) to value; `ordered`: sinks whose rows keep the order of
-    the messages; `cleaned`: retention may have deleted completed messages; `outside`: what a
-    receiver outside of the database has got, each under one key, however often.
-    """
-
-    rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    dead: Counter[tuple[str, str, str, str, int]] = field(default_factory=Counter)
-    channels: Counter[tuple[str, str]] = field(default_factory=Counter)
-    state: dict[tuple[str, str, str], Any] = field(default_factory=dict)
-    ordered: tuple[str, ...] = ()
-    positions: dict[str, Any] = field(default_factory=dict)
-    cleaned: bool = False
-    outside: Counter[str] = field(default_factory=Counter)
-
-    def row(self, sink: str, one: Any) -> None:
-        """A row of a sink."""
-        self.rows[sink, encoded(one)] += 1
-
-    def fate(self, component: str, one: Item, shift: int = 0) -> bool:
-        """Whether a message passes a component that meets its fate; a dead letter where it does not."""
-        meant = Item(one.n, one.k, one.v + shift)
-        if poison(meant):
-            self.dead[component, "in", encoded(one), "PoisonError", 1] += 1
-            return False
-        if hopeless(meant):
-            self.dead[component, "in", encoded(one), "FlakyError", ATTEMPTS] += 1
-            return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -413,6 +378,29 @@ def _stubborn_fold(seed: int, upto: int) -> Expected:
     return expected
 
 
+def _narrow(name: str, seed: int, upto: int) -> Pipeline:
+    """Two writers of one channel, whose reader takes few at once of what is handed over."""
+    pipeline = _pipeline(name)
+    both = [
+        pipeline.add("lefts", Items(seed=seed, upto=upto)),
+        pipeline.add("rights", Items(seed=seed + 1, upto=upto // 2, size=3)),
+    ]
+    narrow = ChannelOptions(durable=True, capacity=3)
+    at = pipeline.add("fated", Fated(), after=both, on_error=RETRY, channel=narrow)
+    pipeline.add("table", Table(pipeline=name, sink="table"), after=at, channel=narrow)
+    return pipeline
+
+
+def _narrow_fold(seed: int, upto: int) -> Expected:
+    expected = Expected(positions={"lefts": upto, "rights": upto // 2})
+    for one in (*_items(seed, upto), *_items(seed + 1, upto // 2)):
+        expected.channels["fated", "in"] += 1
+        if expected.fate("fated", one):
+            expected.channels["table", "in"] += 1
+            expected.row("table", one)
+    return expected
+
+
 TOPOLOGIES = {
     each.name: each
     for each in (
@@ -430,5 +418,6 @@ TOPOLOGIES = {
         Topology("acknowledged", _acknowledged, _acknowledged_fold),
         Topology("outside", _outside, _outside_fold),
         Topology("stubborn", _stubborn, _stubborn_fold),
+        Topology("narrow", _narrow, _narrow_fold),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -11,6 +12,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 DURATION_PATTERN: Final = r"^\d+(\.\d+)?(ms|s|m|h|d)?$"
 _PARTS: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+# The very first and last ones of `datetime` are infinite to PostgreSQL's driver, which gives them back without a zone.
+FIRST: Final = datetime(1, 1, 2, tzinfo=UTC)
+LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def parse_duration(value: Any) -> float:
@@ -25,6 +29,14 @@ def parse_duration(value: Any) -> float:
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("must be a finite duration of zero or more")
     return seconds
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """The moment so many seconds after another one (before it, if negative), or the last or first that databases keep."""
+    try:
+        return min(max(moment + timedelta(seconds=seconds), FIRST), LAST)
+    except OverflowError:
+        return LAST if seconds > 0 else FIRST
 
 
 Duration = Annotated[

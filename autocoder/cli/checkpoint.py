@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
 
-from autocoder.cli.dlq_options import DurationType
+from autocoder.cli.dlq_options import DurationType, TextType
 from autocoder.cli.loading import Session, find_pipeline, name_in, open_session
 from autocoder.cli.options import common_options, json_option
 from autocoder.cli.reporting import State, give, give_json, say, table
 from autocoder.database import Database
+from autocoder.durations import later
 from autocoder.errors import UsageError, count, did_you_mean
 from autocoder.store.columns import now
 from autocoder.store.inbox import known_pipelines
@@ -89,7 +90,7 @@ async def _list(options: dict[str, Any], as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name", required=False)
+@click.argument("name", type=TextType(), required=False)
 @_options
 @click.pass_context
 def show(ctx: click.Context, /, name: str | None, **options: Any) -> None:
@@ -110,7 +111,7 @@ async def _show(name: str | None, options: dict[str, Any], as_json: bool) -> Non
 
 
 @command.command("save")
-@click.argument("name")
+@click.argument("name", type=TextType())
 @click.option(
     "--expires",
     type=DurationType(),
@@ -128,7 +129,8 @@ async def _save(name: str, options: dict[str, Any], as_json: bool) -> None:
     session = _session(options)
     async with open_store(session.settings.database.options()) as database:
         savepoints = Savepoints(database, await _pipeline(session, database, options["pipeline"]))
-        expires = None if options["expires"] is None else timedelta(seconds=options["expires"])
+        moment = now()
+        expires = None if options["expires"] is None else later(moment, options["expires"]) - moment
         saved = await savepoints.save(name, expires=expires)
     if as_json:
         give_json(_data(saved))
@@ -136,7 +138,7 @@ async def _save(name: str, options: dict[str, Any], as_json: bool) -> None:
 
 
 @command.command("restore")
-@click.argument("name")
+@click.argument("name", type=TextType())
 @_yes
 @_options
 @click.pass_context
@@ -165,7 +167,7 @@ async def _restore(name: str, options: dict[str, Any], as_json: bool) -> None:
 
 
 @command.command("delete")
-@click.argument("name")
+@click.argument("name", type=TextType())
 @_yes
 @_options
 @click.pass_context

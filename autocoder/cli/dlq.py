@@ -31,7 +31,7 @@ from autocoder.cli.loading import open_session
 from autocoder.cli.options import common_options, json_option
 from autocoder.cli.reporting import State, give, give_json, say
 from autocoder.codec import Codec, parse_json
-from autocoder.errors import UsageError, count, describe
+from autocoder.errors import UsageError, count, describe, storable
 from autocoder.masking import masked, unmasked
 from autocoder.sending import without_values
 from autocoder.store.columns import now
@@ -245,6 +245,11 @@ async def _edit(identity: UUID, options: dict[str, Any], *, settings: Any) -> in
         letter = await _found(store, identity)
         payload = _mended(letter, store, options)
         data = json.dumps(payload, ensure_ascii=False)
+        if storable(data) != data:
+            raise UsageError(
+                "the payload holds half of a surrogate pair, which no database takes as text; write the whole character, "
+                "nothing was changed"
+            )
         if options["pipeline_file"] is not None:
             data = _checked(letter, data, options)
         if not await store.letters.edit(letter, data, who=_who()):

@@ -14,7 +14,7 @@ from autocoder.cli.loading import open_session
 from autocoder.cli.reporting import say
 from autocoder.database import Database
 from autocoder.durations import parse_duration
-from autocoder.errors import UsageError, count
+from autocoder.errors import UsageError, count, storable
 from autocoder.expression import Condition
 from autocoder.masking import Redactor
 from autocoder.settings import Settings
@@ -36,6 +36,17 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]  # generic from c
             return parse_duration(value)
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
+
+
+class TextType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """A name that a database may be asked for: bytes that are no UTF-8 come from the shell as halves of surrogate pairs."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if storable(value) != value:
+            self.fail(f"{storable(value)!r} holds what is no character; write it in UTF-8", param, ctx)
+        return str(value)
 
 
 class RateType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -87,10 +98,17 @@ def store_options(command: F) -> F:
 def selection_options(command: F) -> F:
     """The filters; all that are given must hold."""
     options = (
-        click.option("--pipeline", metavar="NAME", help="Those of this pipeline."),
-        click.option("--component", "components", multiple=True, metavar="NAME", help="Those that failed there."),
+        click.option("--pipeline", type=TextType(), metavar="NAME", help="Those of this pipeline."),
         click.option(
-            "--error-type", "error_types", multiple=True, metavar="NAME", help="Those that failed with this error."
+            "--component", "components", type=TextType(), multiple=True, metavar="NAME", help="Those that failed there."
+        ),
+        click.option(
+            "--error-type",
+            "error_types",
+            type=TextType(),
+            multiple=True,
+            metavar="NAME",
+            help="Those that failed with this error.",
         ),
         click.option("--older-than", type=DurationType(), metavar="DURATION", help="Those that failed before: 2h."),
         click.option("--newer-than", type=DurationType(), metavar="DURATION", help="Those that failed since: 30m."),

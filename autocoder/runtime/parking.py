@@ -10,7 +10,7 @@ import heapq
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, TypedDict, Unpack
 
@@ -18,6 +18,7 @@ import anyio
 from pydantic_core import to_json
 
 from autocoder.codec import Codec, PayloadError
+from autocoder.durations import later
 from autocoder.errors import describe
 from autocoder.graph import Node
 from autocoder.masking import Redactor
@@ -143,7 +144,7 @@ class Parking:
         reference, error, delay = how.get("reference"), how.get("error"), how.get("delay")
         if how.get("target") is not None:
             details = {**(details or {}), "target": how["target"]}
-        due = None if delay is None else datetime.now(UTC) + timedelta(seconds=delay)
+        due = None if delay is None else later(datetime.now(UTC), delay)
         return Parked(
             self._new_handle() if reference is None else reference,
             self._node.name,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from autocoder.database import Database
+from autocoder.durations import later
 from autocoder.expression import Condition, ExpressionError
 from autocoder.store.columns import now
 from autocoder.store.failpoints import reached
@@ -321,9 +322,9 @@ def _selected(query: sa.Select[Any], selection: Selection, moment: datetime) -> 
     if selection.error_types:
         query = query.where(table.error_type.in_(selection.error_types))
     if selection.older_than is not None:
-        query = query.where(moment - timedelta(seconds=selection.older_than) > _FAILED_AT)
+        query = query.where(later(moment, -selection.older_than) > _FAILED_AT)
     if selection.newer_than is not None:
-        query = query.where(moment - timedelta(seconds=selection.newer_than) <= _FAILED_AT)
+        query = query.where(later(moment, -selection.newer_than) <= _FAILED_AT)
     return query
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import anyio
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from autocoder.database import Database
 from autocoder.database_options import DatabaseOptions
+from autocoder.durations import later
 from autocoder.store.columns import now
 from autocoder.store.failpoints import reached
 from autocoder.store.tables import (
@@ -69,7 +70,7 @@ async def clean_up(
 
 
 def _before(moment: datetime, seconds: float) -> datetime:
-    return moment - timedelta(seconds=seconds)
+    return later(moment, -seconds)
 
 
 async def _clear(database: Database, time: sa.Column[Any], old: Any, dry_run: bool) -> int:

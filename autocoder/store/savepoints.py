@@ -33,6 +33,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder.database import Database
+from autocoder.durations import later
 from autocoder.errors import UsageError, did_you_mean
 from autocoder.store.columns import now
 from autocoder.store.epoch import RUNTIME_STATE
@@ -160,7 +161,7 @@ class Savepoints:
         until the copy is made.
         """
         moment = now()
-        until = None if expires is None else moment + expires
+        until = None if expires is None else later(moment, expires.total_seconds())
         async with self._database.transaction() as connection:
             await _one_view(connection, self._database)
             if not name or await self._exists(connection, name):

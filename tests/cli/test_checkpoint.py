@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -76,6 +77,11 @@ def test_there_and_back(cli: Run, write: Write, database: list[str]) -> None:
     assert now == {**shown, "savepoint": None}
     assert cli("run", "sums.yaml", *database).out.split()[-1] == str(sum(range(40)))
     assert "first" in cli("checkpoint", "list", *database).out
+    assert cli("checkpoint", "save", "for-ever", "--expires", "99999999999999d", *database).code == 0
+    assert "for-ever" in cli("checkpoint", "list", *database).out
+    assert cli("checkpoint", "delete", "for-ever", "--yes", *database).code == 0
+    broken = cli("checkpoint", "save", os.fsdecode(b"fir\xffst"), *database)
+    assert broken.code == 2 and "holds what is no character" in broken.err
     assert cli("checkpoint", "delete", "first", "--yes", *database).code == 0
     assert json.loads(cli("checkpoint", "list", "--json", *database).out) == {"savepoints": []}
 

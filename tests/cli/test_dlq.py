@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +96,11 @@ def test_filters_and_pages(cli: Run, send_and_run: Callable[..., None], url: str
     assert listed(cli, url, "--component", "done") == []
     assert len(listed(cli, url, "--error-type", "TimeoutError", "--newer-than", "1h", "--pipeline", "jobs")) == 3
     assert listed(cli, url, "--older-than", "1h") == []
+    for far in ("1000000d", "99999999999999d"):  # before the first year that there is, and more than can be counted
+        assert listed(cli, url, "--older-than", far) == [] and len(listed(cli, url, "--newer-than", far)) == 3
+    for option in ("--component", "--pipeline", "--error-type"):
+        broken = cli("dlq", "list", "--database", url, option, os.fsdecode(b"wo\xffrk"))
+        assert broken.code == 2 and "holds what is no character" in broken.err
     page = json.loads(cli("dlq", "list", "--database", url, "--json", "--limit", "2").out)
     assert len(page["dead_letters"]) == 2
     (last,) = listed(cli, url, "--after", page["next"])
@@ -147,6 +153,8 @@ def test_a_payload_is_mended_field_by_field(
     wrong = cli(*edit, "--set", "number=many", "--pipeline-file", "jobs.yaml")
     assert wrong.code == 2 and "does not fit work.in: number:" in wrong.err and "hush-hush" not in wrong.err
     assert cli(*edit, "--set", "inner.number=1").code == 2
+    half = cli(*edit, "--set", r'token="\ud800"')
+    assert half.code == 2 and "half of a surrogate pair" in half.err, "no database takes it"
     assert cli(*edit, "--set", "number=NaN").code == 0
     shown = json.loads(cli("dlq", "show", letter["id"], "--json", "--database", url).out)
     assert shown["payload"]["number"] == "NaN", "what is no JSON is text"

@@ -40,6 +40,19 @@ async def test_only_completed_messages_past_their_time_go(database: Database) ->
     assert await names(database, port_messages.c.handle) == ["dead_letter", "failed", "pending", "processing", "young"]
 
 
+async def test_what_is_kept_longer_than_there_are_years_stays(database: Database) -> None:
+    await prepare(database)
+    old = MOMENT - timedelta(days=700_000)
+    async with database.transaction() as connection:
+        await connection.execute(
+            sa.insert(port_messages).values(message("completed", created_at=old, completed_at=old))
+        )
+    keeps = Retention(metrics=1e18, messages=1e18)
+    for dry_run in (True, False):
+        assert set((await clean_up(database, keeps, moment=MOMENT, dry_run=dry_run)).values()) == {0}
+    assert (await clean_up(database, Retention(), moment=MOMENT))["port_messages"] == 1
+
+
 async def test_more_than_a_batch_goes_and_an_interruption_loses_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,23 @@ def regions_of(nodes: Mapping[str, Node], edges: Sequence[Edge]) -> tuple[Region
     return tuple(Region(group[0], tuple(group), _stages(group, nodes, arriving)) for group in members.values())
 
 
+def returning(edges: Sequence[Edge], region_of: Mapping[str, str]) -> list[Edge]:
+    """The durable edges whose messages come back, over whatever regions, to the one that they left or never left: it cannot
+    finish before what they feed does."""
+    durable = [edge for edge in edges if edge.options.durable]
+    found = []
+    for edge in durable:
+        reached, waiting = set(), [region_of[edge.target]]
+        while waiting:
+            region = waiting.pop()
+            if region not in reached:
+                reached.add(region)
+                waiting += [region_of[each.target] for each in durable if region_of[each.source] == region]
+        if region_of[edge.source] in reached:
+            found.append(edge)
+    return found
+
+
 def _stages(
     members: Sequence[str], nodes: Mapping[str, Node], arriving: Mapping[str, Sequence[Edge]]
 ) -> tuple[Stage, ...]:

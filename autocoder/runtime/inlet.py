@@ -110,6 +110,7 @@ class Inlet:
         self._region = region
         self._traced = traced
         self._upstream: list[Region] = []
+        self._producers: list[tuple[Region, str]] = []
         self._endless = False
         self._cursor = 0
         self._handed: deque[Handed] = deque()
@@ -126,10 +127,15 @@ class Inlet:
         self._reading = anyio.CancelScope()
         self._swept = 0.0
 
-    def feed_from(self, regions: Iterable[Region]) -> None:
-        """The regions that write to this channel; when all have finished and no row waits, it has ended."""
-        self._upstream = [each for each in regions if each is not self._region]
-        self._endless = any(each is self._region for each in regions)
+    def feed_from(self, regions: Iterable[Region], producers: Iterable[tuple[Region, str]]) -> None:
+        """The regions that write to this channel; when all have finished and no row waits, it has ended.
+
+        Where a region cannot finish before this channel has ended, what counts is the source or stage in it that writes.
+        """
+        self._upstream = list(regions)
+        self._producers = list(producers)
+        for region, name in self._producers:
+            region.awaited.add(name)
 
     def keep_open(self) -> None:
         """It is fed from outside: it ends only when the run drains."""
@@ -191,7 +197,7 @@ class Inlet:
         """Give rows until the channel has ended or the run drains."""
         with self._reading:
             while True:
-                over = all(each.finished.is_set() for each in self._upstream) and not self._endless
+                over = self._has_all()
                 from_hand = bool(self._handed)
                 rows = await self._next()
                 if rows:
@@ -207,6 +213,12 @@ class Inlet:
         self.rests = True
         self._region.ended(self.name, Contribution())
         self._channel.mark(END)
+
+    def _has_all(self) -> bool:
+        """Whether everything that is ever written to this channel is there."""
+        if self._endless or not all(each.finished.is_set() for each in self._upstream):
+            return False
+        return all(name in region.over for region, name in self._producers)
 
     async def _rest(self) -> None:
         """Wait until there may be rows again."""

@@ -23,6 +23,7 @@ from autocoder.errors import PipelineError
 from autocoder.graph import Edge, Graph, Node
 from autocoder.handler import is_overridden
 from autocoder.masking import Redactor
+from autocoder.partition import returning
 from autocoder.port import substitute
 from autocoder.runtime.careful import CALL, UNCLEAN_STARTS, Careful
 from autocoder.runtime.channel import DEFAULT_CAPACITY, Channel
@@ -121,6 +122,8 @@ class Kept:
         self._careful: dict[str, Careful] = {}
         region_of = {name: region.name for region in graph.regions for name in region.components}
         self._region_of = region_of
+        self._stage_of = graph.stage_of()
+        self._returning = returning(graph.edges, region_of)
 
     # -- building -------------------------------------------------------------------------------------------------
 
@@ -150,8 +153,15 @@ class Kept:
             inlet.tell = partial(self._tell, consumer, edge.port)
             parts.inlets.append(inlet)
             parts.connect(edge, channel)
-        sources = {self._region_of[each.edge.source] for each in self._outlets[key]}
-        inlet.feed_from([parts.regions[name] for name in sources])
+        feeding = [each.edge for each in self._outlets[key]]
+        inlet.feed_from(
+            [parts.regions[self._region_of[each.source]] for each in feeding if each not in self._returning],
+            [
+                (parts.regions[self._region_of[each.source]], self._stage_of[each.source])
+                for each in feeding
+                if each in self._returning
+            ],
+        )
 
     def open(self, parts: Parts, node: Node) -> None:
         for port in node.ins:
@@ -391,7 +401,7 @@ class Kept:
             for placed in epoch.placed:
                 if (placed.output.component, placed.output.port) == key:
                     inlet.offer(placed)
-            if sent[key] or taken:
+            if sent[key] or taken or epoch.done.ended:
                 inlet.wake()
             for outlet in self._outlets.get(key, ()):
                 outlet.backlog(sent[key] - taken)

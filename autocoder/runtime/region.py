@@ -35,6 +35,8 @@ class Contribution:
     state: list[StateChange] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     sinks: list[SinkRows] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+    """Those whose end this is."""
 
     def add(self, other: Contribution) -> None:
         """Take in what another has done, after what is here."""
@@ -44,6 +46,7 @@ class Contribution:
         self.state += other.state
         self.parked += other.parked
         self.sinks += other.sinks
+        self.ended |= other.ended
 
 
 @dataclass(slots=True)
@@ -73,6 +76,10 @@ class Region:
         self.name = name
         self.draining = False
         self.finished = anyio.Event()
+        self.awaited: set[str] = set()
+        """Sources and stages for whose end somebody in front of this region's own end waits."""
+        self.over: set[str] = set()
+        """Sources and stages of which everything is committed, their end included."""
         self._policy = policy
         self._commit = commit
         self._published = published
@@ -169,6 +176,7 @@ class Region:
         self._stages.discard(stage)
         into = next((each.done for each in self._epochs if stage in each.waiting), self._rest)
         into.add(done)
+        into.ended.add(stage)
         for epoch in self._epochs:
             epoch.waiting.discard(stage)
         self._event.set()
@@ -204,6 +212,7 @@ class Region:
 
     async def _close(self, epoch: Epoch) -> None:
         await self._commit(epoch)
+        self.over |= epoch.done.ended
         reached("publish.due")
         await self._published(epoch)
         reached("publish.done")
@@ -219,7 +228,8 @@ class Region:
     def _start_barrier(self) -> None:
         """Close the epoch at hand, where it holds anything and no more than one other is under way."""
         activity = self.activity()
-        if activity > self._covered and self._live and len(self._epochs) < IN_FLIGHT:
+        is_due = activity > self._covered or not self._rest.ended.isdisjoint(self.awaited)
+        if is_due and self._live and len(self._epochs) < IN_FLIGHT:
             self._covered = activity
             self._number += 1
             epoch = Epoch(self._number, self.name, waiting=set(self._stages), covers=activity)

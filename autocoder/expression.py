@@ -163,9 +163,12 @@ class Expression:
         """What went wrong, without the text of `error` where that might hold a value of the payload."""
         said = str(error)
         undefined = _UNDEFINED.search(said)
-        if undefined:
+        is_called = undefined is not None and re.search(rf"\b{re.escape(undefined[1])}\s*\(", self.source) is not None
+        if undefined and not is_called:
             return self._unknown(undefined[1], payload)
-        if isinstance(error, KeyError):
+        if undefined:
+            reason = f"there is no function {undefined[1]!r} for what it is given"
+        elif isinstance(error, KeyError):
             key = str(error.args[0]).strip("'\"") if error.args else ""
             reason = f"there is no key {key!r} in what it reads" if key and key in self.source else "a key is missing"
             reason += "; test with has(...) first"

@@ -139,6 +139,8 @@ SECRET = "hunter2-hunter2"
         ),
         ("a > 1", {"a": SECRET}, "a is str"),
         ("a + b", {"a": SECRET, "b": 1}, "string + int"),
+        ("size(a) > 1", {"a": None, "b": SECRET}, "there is no function 'size' for what it is given (a is null)"),
+        ("a.startsWith('x')", {"a": 12}, "there is no function 'startsWith' for what it is given (a is int)"),
         ("a.b > 1", {"a": {SECRET: 1}}, "there is no key 'b'"),
         ("a[b]", {"a": {}, "b": SECRET}, "a key is missing"),
         ("a[5]", {"a": [SECRET]}, "beyond the end of a list"),

@@ -70,7 +70,7 @@ def compile_graph(declaration: PipelineDeclaration, problems: list[Problem]) -> 
                 drafts[cycle[0]].declared.place,
                 "components form a cycle of in-memory channels",
                 path,
-                "close the loop through a durable input: `from: {port: ..., durable: true}`",
+                "close the loop through a durable input, `from: {port: ..., durable: true}`; it then runs until it is stopped",
             )
         )
     order = topological_order(list(drafts), edges)

@@ -41,10 +41,11 @@ from autocoder.port import Out
 from autocoder.registry import Registry
 from autocoder.runtime.failures import DeadLetter
 from autocoder.runtime.heap import at_rest
-from autocoder.runtime.keeping import Kept, Unkept
+from autocoder.runtime.keeping import Kept
 from autocoder.runtime.run import Keeper, Run
 from autocoder.runtime.stopping import stoppable
 from autocoder.runtime.switching import quick_switches
+from autocoder.runtime.unkept import Unkept
 from autocoder.store.ownership import owning
 from autocoder.store.schema import prepare
 from autocoder.store.store import Store

@@ -109,8 +109,7 @@ class Inlet:
         self._codec = codec
         self._region = region
         self._traced = traced
-        self._upstream: list[Region] = []
-        self._producers: list[tuple[Region, str]] = []
+        self._producers: list[tuple[Region, str | None]] = []
         self._endless = False
         self._cursor = 0
         self._handed: deque[Handed] = deque()
@@ -127,15 +126,15 @@ class Inlet:
         self._reading = anyio.CancelScope()
         self._swept = 0.0
 
-    def feed_from(self, regions: Iterable[Region], producers: Iterable[tuple[Region, str]]) -> None:
-        """The regions that write to this channel; when all have finished and no row waits, it has ended.
+    def feed_from(self, producers: Iterable[tuple[Region, str | None]]) -> None:
+        """The regions that write to this channel: when all have finished and no row waits, it has ended.
 
-        Where a region cannot finish before this channel has ended, what counts is the source or stage in it that writes.
+        Where a region cannot finish before that, the source or stage in it that writes is named, and its end counts instead.
         """
-        self._upstream = list(regions)
         self._producers = list(producers)
         for region, name in self._producers:
-            region.awaited.add(name)
+            if name is not None:
+                region.awaited.add(name)
 
     def keep_open(self) -> None:
         """It is fed from outside: it ends only when the run drains."""
@@ -216,9 +215,9 @@ class Inlet:
 
     def _has_all(self) -> bool:
         """Whether everything that is ever written to this channel is there."""
-        if self._endless or not all(each.finished.is_set() for each in self._upstream):
-            return False
-        return all(name in region.over for region, name in self._producers)
+        return not self._endless and all(
+            region.finished.is_set() if name is None else name in region.over for region, name in self._producers
+        )
 
     async def _rest(self) -> None:
         """Wait until there may be rows again."""
@@ -226,7 +225,7 @@ class Inlet:
         self._region.quiet()
         with anyio.move_on_after(POLL_SECONDS):
             await self._wake.wait()
-            if any(each.has_epochs_open for each in self._upstream):
+            if any(region.has_epochs_open for region, _ in self._producers):
                 await anyio.lowlevel.checkpoint()  # as in `Region.catch_up`
         self._wake = anyio.Event()
         self.rests = False

@@ -1,12 +1,11 @@
-"""Two ways to keep what a run does: nothing beyond its end, or everything, in the store."""
+"""Everything that a run does is kept, in the store."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -17,8 +16,6 @@ from autocoder.codec import Codec
 from autocoder.component import Component, Merger, Transformer
 from autocoder.config_model import payload_type_bindings
 from autocoder.contract import OUT
-from autocoder.database import Database
-from autocoder.database_faults import database_said, is_store_fault
 from autocoder.errors import PipelineError
 from autocoder.graph import Edge, Graph, Node
 from autocoder.handler import is_overridden
@@ -43,7 +40,7 @@ from autocoder.runtime.worker import Worker
 from autocoder.state import cells_of
 from autocoder.store.columns import now
 from autocoder.store.committing import Committer, SinkRefused
-from autocoder.store.epoch import EpochCommit, SinkRows
+from autocoder.store.epoch import EpochCommit
 from autocoder.store.failpoints import reached
 from autocoder.store.ownership import Ownership
 from autocoder.store.patience import patiently
@@ -51,57 +48,6 @@ from autocoder.store.store import Row, Store
 
 logger: Final = logging.getLogger("autocoder.pipeline")
 REPLAY_POLL_SECONDS: Final = 0.5
-
-
-class Unkept:
-    """Nothing is kept; statements of database sinks, where there is a database, are committed epoch by epoch."""
-
-    keeps = False
-
-    def __init__(self, graph: Graph, database: Database | None) -> None:
-        self._graph = graph
-        self._database = database
-
-    def join(self, parts: Parts, edge: Edge) -> None:
-        raise AssertionError(f"{edge} is durable, and that is refused without a store")
-
-    def open(self, parts: Parts, node: Node) -> None:
-        raise AssertionError(f"{node.name} is an inbox, and that is refused without a store")
-
-    def equip(self, parts: Parts, unit: Unit, region: Region) -> None:
-        """Nothing: failed messages are tried again in their place, state lives in memory."""
-
-    def last_epoch(self, region: str) -> int:
-        return 0
-
-    async def restore(self, parts: Parts) -> None:
-        """There is nothing to restore."""
-
-    async def commit(self, epoch: Epoch) -> None:
-        """Write the rows of sinks; where the database is in trouble, wait and write them again.
-
-        Not so where the answer to COMMIT was lost: no epoch is kept here that would say whether they are there.
-        """
-        if self._database is not None and epoch.done.sinks:
-            database, sinks = self._database, epoch.done.sinks
-            await patiently(database, "commit", lambda: self._write(database, sinks), attempts=sys.maxsize)
-
-    async def _write(self, database: Database, sinks: Sequence[SinkRows]) -> None:
-        async with database.transaction() as connection:
-            for rows in sinks:
-                try:
-                    for statement in rows.statements:
-                        await connection.execute(statement.statement, list(statement.rows) or None)
-                except Exception as error:
-                    if is_store_fault(error):
-                        raise
-                    raise PipelineError(self._graph.name, rows.component, "write", database_said(error)) from error
-
-    def published(self, parts: Parts, epoch: Epoch) -> None:
-        """Nobody waits for it."""
-
-    async def serve(self, parts: Parts) -> None:
-        """Nothing goes on beside the run."""
 
 
 class Kept:
@@ -153,14 +99,12 @@ class Kept:
             inlet.tell = partial(self._tell, consumer, edge.port)
             parts.inlets.append(inlet)
             parts.connect(edge, channel)
-        feeding = [each.edge for each in self._outlets[key]]
         inlet.feed_from(
-            [parts.regions[self._region_of[each.source]] for each in feeding if each not in self._returning],
-            [
-                (parts.regions[self._region_of[each.source]], self._stage_of[each.source])
-                for each in feeding
-                if each in self._returning
-            ],
+            (
+                parts.regions[self._region_of[each.source]],
+                self._stage_of[each.source] if each in self._returning else None,
+            )
+            for each in (outlet.edge for outlet in self._outlets[key])
         )
 
     def open(self, parts: Parts, node: Node) -> None:

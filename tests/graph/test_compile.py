@@ -221,7 +221,7 @@ def test_a_cycle_names_its_path_and_the_cure() -> None:
     )
     assert only(found) == (
         "components form a cycle of in-memory channels; found a -> b -> a; "
-        "close the loop through a durable input: `from: {port: ..., durable: true}`"
+        "close the loop through a durable input, `from: {port: ..., durable: true}`; it then runs until it is stopped"
     )
 
 

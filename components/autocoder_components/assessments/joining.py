@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Final
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from autocoder import In, Keyed, Merger, Transformer
 from autocoder_components.assessments.baseline import new_since, read_baseline
@@ -17,6 +19,7 @@ from autocoder_components.assessments.model import (
     CheckKind,
     Joined,
     Outcome,
+    Request,
     Status,
     Target,
     TimeOver,
@@ -27,31 +30,72 @@ from autocoder_components.assessments.rules import RULE_PACK
 from autocoder_components.assessments.score import open_findings, score, waived_findings
 
 PACKET = 256
+MOST_BYTES: Final = 12 * 1024 * 1024
+"""So much of an assessment of the service is kept until it is whole: a value of the state may have 16 MiB, and one that has
+more would stop the service, and stop it again when it is started anew."""
 LOST = "the check gave no outcome; the log says why"
 OVERDUE = "the time of the assessment was over before the check gave an outcome"
+TOO_MUCH = "more was found than one assessment can hold; assess fewer files at once"
+_SAID_ONCE: Final = Request("")
+
+
+@cache
+def _outcomes() -> TypeAdapter[Outcome]:
+    return TypeAdapter(Outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """The outcomes so far, in packets, so that adding one copies a packet at most.
 
-    Frozen, because state that could be changed in place is copied whole for every message that touches it.
+    Frozen, because state that could be changed in place is copied whole for every message that touches it. The request, which
+    all of them have, is kept once, and no text of an inline configuration: it may have a megabyte, and thousands of servers.
     """
 
     packets: tuple[tuple[Outcome, ...], ...] = ()
+    request: Request | None = None
+    size: int = 0
+    left_out: int = 0
+    """So many came for which there was no room."""
 
     def __len__(self) -> int:
-        return (len(self.packets) - 1) * PACKET + len(self.packets[-1]) if self.packets else 0
+        kept = (len(self.packets) - 1) * PACKET + len(self.packets[-1]) if self.packets else 0
+        return kept + self.left_out
 
     def with_one(self, outcome: Outcome) -> Arrived:
         """These outcomes and one more."""
+        request, size = outcome.request, self.size
+        outcome = _slim(outcome)
+        if request.attempt is not None:
+            size += len(_outcomes().dump_json(outcome))
+            if size > MOST_BYTES:
+                if self.packets:
+                    return replace(self, left_out=self.left_out + 1)
+                outcome = replace(outcome, status=Status.ERROR, findings=(), powers=(), reason=TOO_MUCH)
+                size = len(_outcomes().dump_json(outcome))
         if not self.packets or len(self.packets[-1]) == PACKET:
-            return Arrived((*self.packets, (outcome,)))
-        return Arrived((*self.packets[:-1], (*self.packets[-1], outcome)))
+            packets = (*self.packets, (outcome,))
+        else:
+            packets = (*self.packets[:-1], (*self.packets[-1], outcome))
+        return Arrived(packets, _without_texts(request) if self.request is None else self.request, size, self.left_out)
 
     def outcomes(self) -> list[Outcome]:
-        """All of them, in the order of their arrival."""
-        return [each for packet in self.packets for each in packet]
+        """All of them, in the order of their arrival; an error for each that had no room."""
+        kept = [each for packet in self.packets for each in packet]
+        if self.request is not None:
+            kept = [replace(each, request=self.request) for each in kept]
+        return [*kept, *_lost(kept, TOO_MUCH, self.left_out)] if self.left_out else kept
+
+
+def _slim(outcome: Outcome) -> Outcome:
+    target = outcome.target
+    if target is not None and target.candidate is not None:
+        target = replace(target, candidate=replace(target.candidate, text=""))
+    return replace(outcome, request=_SAID_ONCE, target=target)
+
+
+def _without_texts(request: Request) -> Request:
+    return replace(request, candidates=tuple(replace(each, text="") for each in request.candidates))
 
 
 def attempt_key(message: Outcome | TimeOver) -> str:
@@ -109,20 +153,23 @@ class JoinOutcomes(Merger[Joined]):
     def _over(self, told: TimeOver) -> Joined | None:
         outcomes = self.arrived.value.outcomes()
         self.arrived.clear()
-        return _joined([*outcomes, *_lost(outcomes, OVERDUE)]) if outcomes and told.wanted else None
+        return _joined([*outcomes, *_lost(outcomes, OVERDUE, _missing(outcomes))]) if outcomes and told.wanted else None
 
     def finish(self) -> Iterator[Joined]:
         for key in self.arrived.keys():  # noqa: SIM118  not a dict
             self.arrived.begin(key)
             outcomes = self.arrived.value.outcomes()
             self.arrived.clear()
-            yield _joined([*outcomes, *_lost(outcomes, LOST)])
+            yield _joined([*outcomes, *_lost(outcomes, LOST, _missing(outcomes))])
 
 
-def _lost(outcomes: Sequence[Outcome], why: str) -> Iterator[Outcome]:
-    """An error for every planned outcome that never came, with its target where a sibling shows which one it had."""
+def _missing(outcomes: Sequence[Outcome]) -> int:
+    return outcomes[0].planned - len(outcomes)
+
+
+def _lost(outcomes: Sequence[Outcome], why: str, missing: int) -> Iterator[Outcome]:
+    """An error for every outcome that is missing, with its target where a sibling shows which one it had."""
     first = outcomes[0]
-    missing = first.planned - len(outcomes)
     absent = Outcome(first.request, None, CheckKind.SKIPPED, Status.ERROR, first.planned, reason=why)
     kinds: dict[Target, set[CheckKind]] = {}
     for each in outcomes:

@@ -37,10 +37,12 @@ def _visible_id(text: str) -> str:
     return text
 
 
-def _not_empty(path: str) -> str:
+def _sound_path(path: str) -> str:
     # No constraint of pydantic's: that would refuse the names that are no UTF-8, which files may have.
     if not path:
         raise ValueError("a path must not be empty; write . for the working folder")
+    if "\0" in path:  # no file has such a name, and no system takes it
+        raise ValueError("a path must not hold the character U+0000")
     return path
 
 
@@ -111,7 +113,7 @@ class RequestSpec(BaseModel):
     type: Literal["security", "health", "compliance"] = Field(
         default="security", validation_alias=_option("type", "assessmentType"), description="what is judged"
     )
-    paths: list[Annotated[str, AfterValidator(_not_empty)]] = Field(
+    paths: list[Annotated[str, AfterValidator(_sound_path)]] = Field(
         default_factory=list, description="files and folders; none: the clients of this machine"
     )
     candidates: list[CandidateSpec] = Field(default_factory=list, description="configurations given inline")

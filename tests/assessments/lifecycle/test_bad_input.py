@@ -27,8 +27,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("an unknown option", {"wat": 1}, "wat"),
     ("an unknown option among the options", {"options": {"wat": 1}}, "wat"),
     ("options that are none", {"options": 3}, "options"),
-    ("10 MB of options", {"options": {"serverFilter": ["x" * 100] * 100_000}}, "server_filter"),
-    ("10 MB of paths", {"paths": ["x" * 1000] * 10_000}, "paths"),
+    ("10 MB of options", {"options": {"serverFilter": ["x" * 100] * 100_000}}, "serverFilter"),
+    ("10 MB of paths", {"paths": ["x" * 10_000] * 1000}, "paths"),
     ("10 MB in one configuration", {"candidates": [{"text": "x" * 10_000_000}]}, "candidates"),
     ("priority 0", {"priority": 0}, "priority"),
     ("priority 11", {"priority": 11}, "priority"),
@@ -54,6 +54,10 @@ WRONG: list[tuple[str, Any, str]] = [
         {"server_filter": ["".join(map(chr, range(0x4E00, 0x6E00)))]},
         "server_filter",
     ),
+    ("more globs than anybody reads", {"server_filter": ["x"] * 1001}, "server_filter"),
+    ("more paths than anybody reads", {"paths": ["x"] * 1001}, "paths"),
+    ("more configurations than anybody reads", {"candidates": [{"text": "{}"}] * 1001}, "candidates"),
+    ("a path with a NUL", {"paths": [".", "a\x00b"]}, "paths.1"),
     ("no object", "nonsense", "request"),
 ]
 

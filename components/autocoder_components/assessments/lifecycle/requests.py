@@ -17,6 +17,8 @@ from autocoder_components.assessments.requests import RequestSpec
 
 MOST_BYTES: Final = 1024 * 1024
 MOST_RETRIES: Final = 100
+MOST_NAMED: Final = 1000
+"""Paths, inline configurations and globs, of each: every one of them has outcomes of its own, and is held against servers."""
 LONGEST_NAME: Final = 500
 """Characters of a server's name; an index of PostgreSQL takes no more than 2,700 bytes."""
 _OPTIONS: Final = "options"
@@ -55,6 +57,15 @@ class AssessmentRequest(RequestSpec):
         if isinstance(value, bool):
             raise ValueError("must be a number, not true or false")  # noqa: TRY004  pydantic wants it
         return value
+
+    @field_validator("paths", "candidates", "server_filter", mode="before")
+    @classmethod
+    def _are_few(cls, named: Any) -> Any:
+        if isinstance(named, list | tuple) and len(named) > MOST_NAMED:
+            raise ValueError(
+                f"{len(named):,} are named, {MOST_NAMED:,} are allowed; name folders, or globs such as web-*"
+            )
+        return named
 
     @field_validator("server_filter")
     @classmethod

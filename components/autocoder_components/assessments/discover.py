@@ -27,6 +27,8 @@ from autocoder_components.assessments.locations import (
 from autocoder_components.assessments.model import Candidate, Discovery, Place, Request, Target
 
 MAX_TARGETS_PER_FILE = 2000
+MAX_TARGETS = 10_000
+"""Of one assessment: what others ask for meanwhile waits behind its checks."""
 OTHER_FORMATS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
 """What some clients keep their servers in, and nobody reads here, by the suffix of the file."""
 
@@ -81,7 +83,16 @@ def discover(request: Request, machine: Machine | None = None) -> Discovery:
             seen.add(identity)
             targets += _file_targets(request, entry, machine)
     matched, unmatched = _filter(request.server_filter, targets)
-    return Discovery(request, matched, unmatched)
+    return Discovery(request, _not_too_many(matched), unmatched)
+
+
+def _not_too_many(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """The first of them, and behind these, as a target that cannot be judged, where it ends and why."""
+    if len(targets) <= MAX_TARGETS:
+        return targets
+    number, most = f"{len(targets):,}", f"{MAX_TARGETS:,}"
+    why = f"is where the assessment ends: of {number} files and servers only the first {most} are assessed; name fewer files"
+    return (*targets[:MAX_TARGETS], replace(targets[MAX_TARGETS], server=None, problem=why))
 
 
 def _given(paths: tuple[str, ...], machine: Machine) -> Iterator[Found]:

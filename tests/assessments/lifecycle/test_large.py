@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 from autocoder_components.assessments import JoinOutcomes
+from autocoder_components.assessments.discover import discover
 from autocoder_components.assessments.joining import TOO_MUCH, Arrived
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
@@ -75,3 +77,18 @@ def test_what_is_more_than_can_be_kept_is_an_error_of_its_own(number: int) -> No
     lost = [each for each in joined.outcomes if each.status is Status.ERROR]
     assert {each.reason for each in lost} == {TOO_MUCH}
     assert number == 2 or 5_000 < number - len(lost) < 15_000
+
+
+def test_of_too_many_servers_the_first_are_assessed_and_the_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocoder_components.assessments.discover.MAX_TARGETS", 7)
+    texts = [json.dumps({"mcpServers": {f"s{n}": {"command": "npx"} for n in range(4)}})] * 3
+    request = Request("a", candidates=tuple(Candidate(text, f"{n}.json") for n, text in enumerate(texts)))
+    found = discover(request).targets
+    assert [(each.file, each.server) for each in found] == [
+        *(("0.json", each) for each in (None, "s0", "s1", "s2", "s3")),
+        *(("1.json", each) for each in (None, "s0", None)),
+    ]
+    assert [each.problem for each in found[:-1]] == [None] * 7
+    assert found[-1].problem is not None
+    assert "of 15 files and servers only the first 7 are assessed" in found[-1].problem
+    assert len(discover(replace(request, server_filter=("s1",))).targets) == 6

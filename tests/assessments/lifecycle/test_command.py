@@ -113,6 +113,8 @@ async def test_what_is_wrong_is_told_with_its_exit_code(cli: Cli, machine: Path)
     await refused(2, "type: Input should be", "create", "--type", "nonsense")
     await refused(2, "id: String should have at most 255 characters", "create", "--id", "x" * 300)
     await refused(2, "name the assessments to retry", "retry")
+    await refused(2, "--max-retries is for --all-failed", "retry", "one", "--max-retries", "3")
+    await refused(2, "paths.1: ", "create", "--path", ".", "--path", "")
     await refused(2, "is no time", "list", "--since", "yesterday")
     for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
         await refused(2, "is no time", "list", "--since", moment)
@@ -148,8 +150,9 @@ async def test_the_requests_of_a_file_are_stored_all_or_none(cli: Cli, machine: 
     for wrong, said in (
         ("{", "requests.jsonl:2: no JSON"),
         (deep, "requests.jsonl:2: no JSON"),
-        ({"priority": 0}, "priority: "),
-        ([], "request: "),
+        ('{"priority": 1, "priority": 2}', "requests.jsonl:2: no JSON ('priority' stands in one object twice)"),
+        ({"priority": 0}, "requests.jsonl:2: the request cannot be stored: priority: "),
+        ([], "requests.jsonl:2: the request cannot be stored: request: "),
     ):
         answer = await cli("create", "--file", written({"id": "a"}, wrong))
         assert answer.code == 2 and said in answer.err

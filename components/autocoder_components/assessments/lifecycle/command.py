@@ -21,10 +21,12 @@ from autocoder import (
 from autocoder_components.assessments.lifecycle import output
 from autocoder_components.assessments.lifecycle.arguments import MOST_DAYS, MOST_SECONDS
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
+from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
 from autocoder_components.assessments.lifecycle.on_store import Number, When, as_json, on_store, store_options
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
-from autocoder_components.assessments.lifecycle.states import AssessmentState, State
+from autocoder_components.assessments.lifecycle.requests import judged
+from autocoder_components.assessments.lifecycle.states import AssessmentState, Policy, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.validating import CheckReport
 from autocoder_components.assessments.moving.command import moving
@@ -82,7 +84,8 @@ def create(**options: Any) -> int:
     """
     written = {
         "id": options["assessment_id"],
-        "paths": [str(Path(each).expanduser().absolute()) for each in options["paths"]],
+        # An empty path would become the working folder; it is left for the store to refuse.
+        "paths": [str(Path(each).expanduser().absolute()) if each else each for each in options["paths"]],
         "server_filter": list(options["servers"]),
         "type": options["kind"],
         **{name: options[name] for name in ("source", "priority", "timeout", "max_retries")},
@@ -118,7 +121,10 @@ def _requests(file: str) -> list[Any]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                found.append(parse_json(line))
+                found.append(parse_json(line, unique_keys=True))
+                judged(found[-1], Policy())
+            except InvalidRequestError as error:
+                raise InvalidRequestError(f"{file}:{number}: {error}; nothing was stored", error.fields) from None
             except (ValueError, RecursionError) as error:
                 raise UsageError(f"{file}:{number}: no JSON ({error}); nothing was stored") from None
     return found
@@ -213,6 +219,8 @@ def retry(ids: tuple[str, ...], **options: Any) -> None:
     """Give failed assessments their next attempt now."""
     if bool(ids) == options["all_failed"]:
         raise UsageError("name the assessments to retry, or give --all-failed")
+    if ids and options["max_retries"] is not None:
+        raise UsageError("--max-retries is for --all-failed; leave it out where assessments are named")
 
     async def work(store: AssessmentStore) -> list[AssessmentState]:
         if options["all_failed"]:

@@ -28,7 +28,7 @@ from autocoder_components.assessments.model import Candidate, Discovery, Place, 
 
 MAX_TARGETS_PER_FILE = 2000
 MAX_TARGETS = 10_000
-"""Of one assessment: what others ask for meanwhile waits behind its checks."""
+"""Of one assessment of the service: what others ask for meanwhile waits behind its checks."""
 OTHER_FORMATS = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
 """What some clients keep their servers in, and nobody reads here, by the suffix of the file."""
 
@@ -83,7 +83,7 @@ def discover(request: Request, machine: Machine | None = None) -> Discovery:
             seen.add(identity)
             targets += _file_targets(request, entry, machine)
     matched, unmatched = _filter(request.server_filter, targets)
-    return Discovery(request, _not_too_many(matched), unmatched)
+    return Discovery(request, matched if request.attempt is None else _not_too_many(matched), unmatched)
 
 
 def _not_too_many(targets: tuple[Target, ...]) -> tuple[Target, ...]:

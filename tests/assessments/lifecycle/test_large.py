@@ -82,7 +82,7 @@ def test_what_is_more_than_can_be_kept_is_an_error_of_its_own(number: int) -> No
 def test_of_too_many_servers_the_first_are_assessed_and_the_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autocoder_components.assessments.discover.MAX_TARGETS", 7)
     texts = [json.dumps({"mcpServers": {f"s{n}": {"command": "npx"} for n in range(4)}})] * 3
-    request = Request("a", candidates=tuple(Candidate(text, f"{n}.json") for n, text in enumerate(texts)))
+    request = Request("a", candidates=tuple(Candidate(text, f"{n}.json") for n, text in enumerate(texts)), attempt=0)
     found = discover(request).targets
     assert [(each.file, each.server) for each in found] == [
         *(("0.json", each) for each in (None, "s0", "s1", "s2", "s3")),
@@ -92,3 +92,4 @@ def test_of_too_many_servers_the_first_are_assessed_and_the_others_are_told(monk
     assert found[-1].problem is not None
     assert "of 15 files and servers only the first 7 are assessed" in found[-1].problem
     assert len(discover(replace(request, server_filter=("s1",))).targets) == 6
+    assert len(discover(replace(request, attempt=None)).targets) == 15, "whoever runs it alone keeps nobody waiting"

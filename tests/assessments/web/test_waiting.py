@@ -216,6 +216,31 @@ async def test_the_end_comes_behind_the_whole_trail_even_where_a_copy_of_the_dat
     assert [each.id for each in told if each.id] == ["1", "2", "3", "3.settled"]
 
 
+async def test_one_assessment_is_read_in_the_copy_unless_it_has_to_be_the_newest(url: str, tmp_path: Path) -> None:
+    copied = fresh_sqlite(tmp_path, "copy.db")
+    service = ServiceSettings(replica=SecretStr(copied), replica_lag="1h")
+    moment = datetime.now(UTC)
+    same: dict[str, Any] = {"clock": lambda: moment}
+    async with (
+        open_store(copied, **same) as copy,
+        open_store(url, **same) as another,
+        open_store(url, service=service, **same) as store,
+        serving(store) as served,
+    ):
+        for each in (another, copy):
+            await each.create({"id": "one"})
+        await another.cancel("one")
+
+        async def state(query: str) -> str:
+            answer = await served.client.get(f"{PREFIX}/one{query}")
+            return str(answer.json()["state"])
+
+        assert await state("") == "pending", "the copy is behind"
+        assert await state("?fresh=true") == "cancelled"
+        assert await state("") == "cancelled", "and what is known to be newer is not forgotten"
+        problem(await served.client.get(f"{PREFIX}/one?fresh=7"), 400, "bad_query", "fresh")
+
+
 async def test_who_waits_gets_the_whole_result_even_where_it_is_not_kept(
     machine: Path, url: str, store: AssessmentStore, served: Served
 ) -> None:

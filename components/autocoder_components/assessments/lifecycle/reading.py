@@ -84,6 +84,11 @@ class Reader:
         if replica is not None:
             cache.on_write = replica.wrote
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether there is a shared cache or a copy of the database."""
+        return self._replica is not None or self._cache.shared is not None
+
     async def ask(
         self, work: Callable[[AsyncConnection], Awaitable[T]], *, of: str | None = None, fresh: bool = False
     ) -> T:

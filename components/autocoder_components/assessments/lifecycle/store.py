@@ -99,6 +99,11 @@ class AssessmentStore:
         """The database that is the truth."""
         return self._database
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether others than the database answer: a shared cache or a copy."""
+        return self._reader.has_levels
+
     async def close(self) -> None:
         """Stop looking for those who wait."""
         await self._waiters.close()

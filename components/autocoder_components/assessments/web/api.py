@@ -74,6 +74,16 @@ class ListQuery(BaseModel):
         return Filters(self.state, self.type, self.source, self.server, self.since, self.before)
 
 
+class ShowQuery(BaseModel):
+    """How new the answer has to be."""
+
+    model_config = _STRICT
+
+    fresh: bool = Field(
+        default=False, description="ask the database itself, where a shared cache or a copy would answer"
+    )
+
+
 class WaitQuery(BaseModel):
     """How long to wait."""
 
@@ -200,9 +210,10 @@ def _numbered(asked: Sequence[Any]) -> InvalidRequestError | None:
 
 
 async def show(request: Request) -> Response:
-    """One assessment, whole: the request, and the result once there is one."""
-    read_query(request, NoQuery)
-    state = await service_of(request).store.get_state(id_of(request), fresh=True)
+    """One assessment, whole: the request, and the result once there is one. A shared cache or a copy of the database answers,
+    where the service has one, as far as that is new enough."""
+    store, query = service_of(request).store, read_query(request, ShowQuery)
+    state = await store.get_state(id_of(request), fresh=query.fresh or not store.has_levels)
     return as_json(state_data(state))
 
 
@@ -317,7 +328,7 @@ OPERATIONS: Final = (
     Operation(
         "POST", f"{PREFIX}/assessments/batch", create_batch, BatchCreated, 202, body=Batch, refusals=(*_BODY, 409)
     ),
-    Operation("GET", ONE, show, AssessmentState, refusals=(404,)),
+    Operation("GET", ONE, show, AssessmentState, query=ShowQuery, refusals=(404,)),
     Operation("GET", f"{ONE}/wait", wait, Waited, query=WaitQuery, refusals=(404,)),
     Operation("GET", f"{ONE}/events", follow, str, media_type=events.MEDIA_TYPE, refusals=(404,)),
     Operation("POST", f"{ONE}/cancel", cancel, AssessmentState, body=Cancellation, refusals=(*_BODY, 404, 409)),

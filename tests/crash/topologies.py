@@ -149,7 +149,12 @@ def _merger(name: str, seed: int, upto: int) -> Pipeline:
 def _merger_fold(seed: int, upto: int) -> Expected:
     expected = Expected(positions={"lefts": upto, "rights": upto // 2})
     rights = [one for one in _items(seed + 1, upto // 2) if expected.fate("fated", one)]
-    for name, items in (("left", list(_items(seed, upto))), ("right", rights)):
+    _fold_sides(expected, list(_items(seed, upto)), rights)
+    return expected
+
+
+def _fold_sides(expected: Expected, lefts: list[Item], rights: list[Item]) -> None:
+    for name, items in (("left", lefts), ("right", rights)):
         counts: Counter[str] = Counter()
         for one in items:
             counts[one.k] += 1
@@ -159,6 +164,26 @@ def _merger_fold(seed: int, upto: int) -> Expected:
         expected.rows[
             f"={name}", json.dumps(sorted(each for count in counts.values() for each in range(1, count + 1)))
         ] = 1
+
+
+def _diamond(name: str, seed: int, upto: int) -> Pipeline:
+    """Two ways to one merger, of which one leaves the region and comes back to it."""
+    pipeline = _pipeline(name)
+    at = pipeline.add("items", Items(seed=seed, upto=upto))
+    halves = pipeline.add("halves", Halves(), after=at)
+    around = pipeline.add("fated", Fated(), after=halves.port(Halves.odd), on_error=RETRY, channel=DURABLE)
+    at = pipeline.add("sides", Sides(), after={"left": halves.port(Halves.even), "right": around})
+    pipeline.add("table", Table(pipeline=name, sink="table"), after=at, channel=SMALL)
+    return pipeline
+
+
+def _diamond_fold(seed: int, upto: int) -> Expected:
+    expected = Expected(positions={"items": upto})
+    kept = [one for one in _items(seed, upto) if one.v % 5]
+    odds = [one for one in kept if one.v % 2]
+    expected.channels["fated", "in"] = len(odds)
+    evens = [one for one in kept if one.v % 2 == 0]
+    _fold_sides(expected, evens, [one for one in odds if expected.fate("fated", one)])
     return expected
 
 
@@ -407,6 +432,7 @@ TOPOLOGIES = {
         Topology("chain", _chain, _chain_fold),
         Topology("splitter", _splitter, _splitter_fold),
         Topology("merger", _merger, _merger_fold),
+        Topology("diamond", _diamond, _diamond_fold),
         Topology("fanout", _fanout, _fanout_fold),
         Topology("pool", _pool, _pool_fold),
         Topology("ordered", _ordered, _ordered_fold),

@@ -31,8 +31,9 @@ FEW: Final = 8
 """Up to so many rows compiling costs more than it saves."""
 MOST_VARIABLES: Final = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 """What SQLite takes in one statement, unless it was built to take more."""
-LADDER: Final = (4096, 1024, 256, 64, 16)
-"""Rows in one INSERT: a few sizes, so that SQLite finds its statement prepared."""
+LADDER: Final = tuple(2**power for power in range(12, -1, -1))
+"""Rows in one INSERT: a few sizes, so that SQLite finds its statement prepared, and so that few make up any number: behind
+each of them its thread waits for the interpreter, while others work, for longer than it takes."""
 ARRAY: Final = 1000
 """Rows in the arrays of one INSERT on PostgreSQL."""
 _PLAIN: Final = re.compile(r"(?P<into>INSERT INTO .+ \(.+\)) VALUES \((?P<values>\$1::.+)\)", re.DOTALL)
@@ -44,6 +45,10 @@ _SCALARS: Final = {
 """Types of which the driver takes a list of values where PostgreSQL asks for an array."""
 LONG: Final = 4 * 1024 * 1024
 """Where they hold more characters, they are sent row by row: the message of a statement stands in memory whole."""
+
+
+Call = tuple[str, Any]
+"""Text for the driver, and its values: a tuple, or a list of tuples with each of which it is executed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +67,25 @@ class _Prepared:
         return list(map(itemgetter(*self.names), rows))
 
 
-def execute(connection: sa.Connection, statement: Statement) -> None:
-    """Execute a statement with all its rows; raises what `Connection.execute` raises."""
-    prepared = _prepared(statement.statement, statement.rows, connection.dialect) if len(statement.rows) > FEW else None
-    if prepared is not None:
-        try:
-            values = prepared.tuples(statement.rows)
-        except Exception:  # a value is missing or cannot be converted: SQLAlchemy says which
-            values = None
-        if values is not None:
-            _run(connection, prepared, {}, values)
-            return
-    connection.execute(statement.statement, list(statement.rows) or None)
+def calls_for(statement: Statement, dialect: Dialect) -> Iterable[Call] | None:
+    """The calls of the driver that execute a statement with all its rows; None where SQLAlchemy has to do it."""
+    prepared = _prepared(statement.statement, statement.rows, dialect) if len(statement.rows) > FEW else None
+    if prepared is None:
+        return None
+    try:
+        values = prepared.tuples(statement.rows)
+    except Exception:  # a value is missing or cannot be converted: SQLAlchemy says which
+        return None
+    return _calls(dialect, prepared, {}, values)
+
+
+def execute(connection: sa.Connection, statement: Statement, calls: Iterable[Call] | None = None) -> None:
+    """Execute a statement with all its rows; raises what `Connection.execute` raises. `calls` were made before."""
+    calls = calls_for(statement, connection.dialect) if calls is None else calls
+    if calls is None:
+        connection.execute(statement.statement, list(statement.rows) or None)
+    else:
+        _run(connection, calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,7 @@ def insert(
             (values,) = _whole(len(prepared.names), shared, rows)
             last = execute_inside(connection, prepared.sql, values).lastrowid or 0
         else:
-            _run(connection, prepared, shared, rows)
+            _run(connection, _calls(connection.dialect, prepared, shared, rows))
             last = connection.exec_driver_sql("SELECT last_insert_rowid()").scalar_one()
         return range(last - len(rows) + 1, last + 1)  # a transaction has the only writer
     sql = _with_arrays(table, tuple(prepared.names), tuple(shared))
@@ -152,7 +164,7 @@ def insert(
     for at in range(0, len(rows), ARRAY):
         arrays = [list(each[at : at + ARRAY]) for each in varying]
         if _is_long(arrays):
-            _run(connection, prepared, shared, rows[at : at + ARRAY])
+            _run(connection, _calls(connection.dialect, prepared, shared, rows[at : at + ARRAY]))
         else:
             keys += connection.exec_driver_sql(sql, (*shared.values(), *arrays)).scalars()
     return keys if len(keys) == len(rows) else []
@@ -163,29 +175,33 @@ def _insert(table: sa.Table) -> sa.Insert:
     return sa.insert(table).inline()
 
 
-def _run(connection: sa.Connection, prepared: _Prepared, shared: Mapping[int, Any], rows: Sequence[Any]) -> None:
-    """Give rows to the driver; `shared` are the values by place that all have, the rows hold the others in order."""
-    if connection.dialect.name == "sqlite" and prepared.inserts:
+def _run(connection: sa.Connection, calls: Iterable[Call]) -> None:
+    for sql, values in calls:
+        connection.exec_driver_sql(sql, values)
+
+
+def _calls(dialect: Dialect, prepared: _Prepared, shared: Mapping[int, Any], rows: Sequence[Any]) -> Iterator[Call]:
+    """Rows for the driver; `shared` are the values by place that all have, the rows hold the others in order."""
+    if dialect.name == "sqlite" and prepared.inserts:
         at = 0
         for size in _sizes(len(rows), len(prepared.names) - len(shared), MOST_VARIABLES - len(shared)):
             sql = _with_many_rows(prepared.sql, len(prepared.names), tuple(shared), size)
             if sql is None:
                 break
-            values = (*shared.values(), *chain.from_iterable(rows[at : at + size]))
-            connection.exec_driver_sql(sql, values)
+            yield sql, (*shared.values(), *chain.from_iterable(rows[at : at + size]))
             at += size
         rows = rows[at:]
-    elif connection.dialect.name == "postgresql" and prepared.inserts and not shared:
+    elif dialect.name == "postgresql" and prepared.inserts and not shared:
         sql = _with_columns(prepared.sql)
         for at in range(0, len(rows) if sql is not None else 0, ARRAY):
             columns = list(map(list, zip(*rows[at : at + ARRAY], strict=True)))
             if sql is None or _is_long(columns):
-                connection.exec_driver_sql(prepared.sql, rows[at : at + ARRAY])
+                yield prepared.sql, rows[at : at + ARRAY]
             else:
-                connection.exec_driver_sql(sql, tuple(columns))
+                yield sql, tuple(columns)
         rows = rows if sql is None else []
     if rows:
-        connection.exec_driver_sql(prepared.sql, list(_whole(len(prepared.names), shared, rows)))
+        yield prepared.sql, list(_whole(len(prepared.names), shared, rows))
 
 
 def _whole(width: int, shared: Mapping[int, Any], rows: Sequence[Any]) -> Iterable[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import zip_longest
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -94,6 +95,8 @@ class _Ready:
     """An epoch that waits for its turn; `placed` is there once it is committed."""
 
     epoch: EpochCommit
+    calls: Sequence[Sequence[list[bulk.Call] | None]]
+    """For each batch of a sink its statements as the driver takes them, where that was done before the turn came."""
     placed: list[Placed] | None = None
 
 
@@ -115,7 +118,7 @@ class Committer:
         Returns where its outputs stand. Committed already (a COMMIT whose answer was lost), it writes nothing and returns none.
         """
         reached("commit.begin")
-        mine = _Ready(epoch)
+        mine = _Ready(epoch, self._calls(epoch))
         self._ready.append(mine)
         try:
             async with self.database.turn():
@@ -126,6 +129,15 @@ class Committer:
                 self._ready.remove(mine)
         reached("commit.done")
         return mine.placed or []
+
+    def _calls(self, epoch: EpochCommit) -> Sequence[Sequence[list[bulk.Call] | None]]:
+        """On SQLite what can be done before its turn: another epoch is written meanwhile, in a thread that waits for the
+        interpreter as long again as it works in it."""
+        if not self.database.is_sqlite:
+            return [()] * len(epoch.sinks)
+        dialect = self.database.engine.dialect
+        made = ((bulk.calls_for(each, dialect) for each in sink.statements) for sink in epoch.sinks)
+        return [[None if calls is None else list(calls) for calls in of_sink] for of_sink in made]
 
     async def _commit(self, mine: _Ready) -> None:
         """On SQLite the regions that are ready share a transaction: it is the wait for the disk that takes long.
@@ -138,7 +150,7 @@ class Committer:
             self._ready = [each for each in self._ready if each not in together]
             try:
                 placed = await self.database.at_once(
-                    lambda connection: [self._write(connection, each.epoch, judges=False) for each in together],
+                    lambda connection: [self._write(connection, each, judges=False) for each in together],
                     has_turn=True,
                 )
             except Exception as error:  # who is at fault says so when it is alone
@@ -150,20 +162,22 @@ class Committer:
                 return
         try:
             mine.placed = await self.database.at_once(
-                lambda connection: self._write(connection, mine.epoch, judges=False), has_turn=True
+                lambda connection: self._write(connection, mine, judges=False), has_turn=True
             )
         except RowRefused:
             # Finding the row asks the components, whose code runs in the event loop alone.
             async with self.database.transaction(has_turn=True) as connection:
-                mine.placed = await connection.run_sync(self._write, mine.epoch, judges=True)
+                mine.placed = await connection.run_sync(self._write, mine, judges=True)
 
-    def _write(self, connection: sa.Connection, epoch: EpochCommit, *, judges: bool) -> list[Placed]:
+    def _write(self, connection: sa.Connection, ready: _Ready, *, judges: bool) -> list[Placed]:
         """All of an epoch; `judges` says whether a row that the database refuses is looked for, or raises RowRefused."""
+        epoch = ready.epoch
         if not self._fence(connection, epoch):
             return []
         reached("commit.fenced")
         moment = now()
-        refused = [row for sink in epoch.sinks for row in _write_sink(connection, sink, judges=judges)]
+        sinks = zip(epoch.sinks, ready.calls, strict=True)
+        refused = [row for sink, calls in sinks for row in _write_sink(connection, sink, calls, judges=judges)]
         reached("commit.sinks")
         # A parked message that was given to a sink again stands there as completed until the database refuses it.
         parked = {each.reference: each for each in [*epoch.parked, *refused]}
@@ -316,7 +330,9 @@ def _upserting(on_sqlite: bool, table: sa.Table, changed: Sequence[str]) -> Any:
     )
 
 
-def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> list[Parked]:
+def _write_sink(
+    connection: sa.Connection, sink: SinkRows, calls: Sequence[list[bulk.Call] | None] = (), *, judges: bool
+) -> list[Parked]:
     """Execute a batch of a sink; where the database refuses a row, message by message. Returns the refused ones, parked.
 
     Each try is a savepoint, so that what the database refuses costs neither its neighbours nor the epoch. A definition
@@ -324,8 +340,8 @@ def _write_sink(connection: sa.Connection, sink: SinkRows, *, judges: bool) -> l
     """
     try:
         with connection.begin_nested():
-            for statement in sink.statements:
-                bulk.execute(connection, statement)
+            for statement, ready in zip_longest(sink.statements, calls):
+                bulk.execute(connection, statement, ready)
         return []
     except UNWRITABLE as error:
         _raise_unless_of_a_message(sink, error)

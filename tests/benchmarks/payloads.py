@@ -7,7 +7,7 @@ from functools import partial
 from tests.benchmarks import durable_sqlite
 from tests.benchmarks.harness import OPTIONS, Bar, Contender, Result, measure_curve, step
 
-MESSAGES = {100: 200_000, 1000: 100_000, 100_000: 2_000}
+MESSAGES = {100: 200_000, 1000: 200_000, 100_000: 2_000}
 BATCHES = {100: 1000, 1000: 1000, 100_000: 50}
 X = "bytes"
 

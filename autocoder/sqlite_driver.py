@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import aiosqlite
@@ -47,10 +48,26 @@ class SqliteConnection(aiosqlite.Connection):
         return await self.call(lambda connection: self._at_once(connection, work))
 
     def _at_once(self, connection: sqlite3.Connection, work: Callable[[sa.Connection], T]) -> T:
+        """SQLAlchemy joins the transaction where it is asked for something, and else hears nothing of it."""
         if self._inside is None:
             self._inside = _inside(connection)
-        with self._inside.begin():
-            return work(self._inside)
+        inside = self._inside
+        if not is_inside(inside):
+            with inside.begin():
+                return work(inside)
+        execute(inside, BEGIN)
+        try:
+            result = work(inside)
+            if inside.in_transaction():
+                inside.commit()
+            else:
+                execute(inside, "COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error, sa.exc.DBAPIError):  # what it has not ended then ends with the connection
+                inside.rollback()
+                connection.rollback()
+            raise
+        return result
 
 
 class SqliteCursor:
@@ -144,7 +161,7 @@ def _inside(connection: sqlite3.Connection) -> sa.Connection:
         pool_reset_on_return=None,
         hide_parameters=True,
     )
-    sa.event.listen(engine, "begin", lambda each: execute(each, BEGIN) if is_inside(each) else begin_immediate(each))
+    sa.event.listen(engine, "begin", lambda each: None if connection.in_transaction else begin_immediate(each))
     return engine.connect()
 
 

@@ -116,6 +116,8 @@ class Inlet:
         self._held = 0
         self._tip = 0
         self._asks = False
+        self._waits = False
+        self._has_given = False
         self._limit = min(BATCH, channel.capacity, region.most)
         self._most = min(FIRST, self._limit)
         self._now = Taken()
@@ -154,8 +156,19 @@ class Inlet:
         self._handed.append(Handed(placed))
 
     def wake(self) -> None:
-        """There may be new rows."""
+        """There may be new rows. What was handed over is given within this call, where this inlet waits for just that: a turn
+        of the event loop takes as long as writing ten rows."""
+        is_held_up = self._channel.full or self._region.is_behind or self._reading.cancel_called
+        if self._waits and len(self._handed) == 1 and not is_held_up:
+            self.rests = False
+            self._give(self._from_hand())
+            self._has_given = not self._handed
         self._wake.set()
+
+    def _give(self, rows: list[WaitingRow]) -> None:
+        self._put(rows)
+        reached("inlet.given")
+        self._region.tick()
 
     def drain(self) -> None:
         """Take no more; what waits is taken by the next run."""
@@ -197,16 +210,16 @@ class Inlet:
         with self._reading:
             while True:
                 over = self._has_all()
-                from_hand = bool(self._handed)
-                rows = await self._next()
+                given, self._has_given = self._has_given, False
+                from_hand = given or bool(self._handed)
+                rows = await self._next() if self._handed or over or not given else []
                 if rows:
-                    self._put(rows)
-                    reached("inlet.given")
-                    self._region.tick()
-                    await self._channel.room()
-                    await self._region.catch_up()
+                    self._give(rows)
                 elif over:
                     break
+                if rows or given:
+                    await self._channel.room()
+                    await self._region.catch_up()
                 if not rows or (from_hand and not self._handed):  # nothing was written behind these when they were
                     await self._rest()
         self.rests = True
@@ -221,14 +234,15 @@ class Inlet:
 
     async def _rest(self) -> None:
         """Wait until there may be rows again."""
-        self.rests = True
+        self.rests = self._waits = True
         self._region.quiet()
         with anyio.move_on_after(POLL_SECONDS):
             await self._wake.wait()
+            self._waits = False
             if any(region.has_epochs_open for region, _ in self._producers):
                 await anyio.lowlevel.checkpoint()  # as in `Region.catch_up`
         self._wake = anyio.Event()
-        self.rests = False
+        self.rests = self._waits = False
 
     async def _next(self) -> list[WaitingRow]:
         """The next rows. Where several writers commit in another order than they numbered, look behind the cursor, too."""

@@ -7,6 +7,7 @@ is published (acknowledgements, the wake-up of the next region) waits until it r
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -98,6 +99,7 @@ class Region:
         self.activity: Callable[[], int] = lambda: 0
         self.rests: Callable[[], bool] = lambda: False
         self._quiet = anyio.Event()
+        self._quiet_at = -math.inf
 
     def begin(self, *, sources: Iterable[str], stages: Iterable[str], after: int, has_epochs: bool) -> None:
         """Who takes part, the number of the last epoch that was committed by an earlier run, and whether there is anything
@@ -136,24 +138,34 @@ class Region:
             # Behind a commit the next one begins first: it goes on in its thread, or at the server, while others work here.
             await anyio.lowlevel.checkpoint()
 
-    def quiet(self) -> None:
-        """Somebody has nothing more to do: perhaps nobody has. With an epoch on its way the next one follows anyway."""
-        if self._has_epochs and not self._epochs:
+    def quiet(self, *, at_once: bool = False) -> None:
+        """Somebody has nothing more to do: perhaps nobody has. With an epoch on its way the next one follows anyway.
+
+        `at_once`: the epoch may be closed within this call, for it is no stage that calls, which would not see the barrier.
+        """
+        if not self._has_epochs or self._epochs:
+            return
+        if at_once and time.monotonic() >= self._quiet_at + IDLE_SECONDS and self._is_to_close():
+            self._quiet_at = time.monotonic()
+            self._start_barrier()
+        else:
             self._quiet.set()
+
+    def _is_to_close(self) -> bool:
+        return self.activity() > self._covered and self.rests()
 
     async def _close_when_idle(self) -> None:
         """Commit what was done once there is nothing else to do, instead of after `every`.
 
         What comes after a pause is committed at once; what comes soon after something else may well be followed by more.
         """
-        quiet_at = -math.inf
         while True:
             await self._quiet.wait()
             self._quiet = anyio.Event()
             activity = self.activity()
             if activity > self._covered:
-                before, quiet_at = quiet_at, anyio.current_time()
-                if quiet_at < before + IDLE_SECONDS:
+                before, self._quiet_at = self._quiet_at, time.monotonic()
+                if self._quiet_at < before + IDLE_SECONDS:
                     await anyio.sleep(IDLE_SECONDS)
                 if activity == self.activity() and self.rests():
                     self._start_barrier()

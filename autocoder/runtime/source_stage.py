@@ -164,7 +164,7 @@ class SourceStage:
         self.unit.given += count
         self._since_pause += count + 1
         if self._alone:
-            self.region.quiet()
+            self.region.quiet(at_once=True)
         return (pause or self._since_pause >= self._piece) and self._is_to_pause(count)
 
     def _is_to_pause(self, count: int) -> bool:

@@ -263,6 +263,11 @@ class Intake:
         """Whether there is certainly nothing to take; told of a lone channel only, which spares most calls of `take`."""
         return self._lone is not None and self._lone.is_empty and not any(self._aside.values())
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether every channel has delivered its end."""
+        return not self._open
+
     def take_nowait(self, most: int | None = None) -> tuple[str, list[Any]] | Barrier | PortEnd | End | None:
         """As `take`, but None where there is nothing to do yet; with `most` so many messages of a channel."""
         while True:

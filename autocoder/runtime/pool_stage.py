@@ -20,7 +20,7 @@ from autocoder.runtime.careful import ProcessDiedError
 from autocoder.runtime.channel import Intake, PortEnd
 from autocoder.runtime.parking import Entry
 from autocoder.runtime.region import Region
-from autocoder.runtime.stage import Stage, drive
+from autocoder.runtime.stage import ENDED_PAUSE, Stage, drive
 from autocoder.runtime.unit import CHUNK, parts_of
 from autocoder.runtime.worker import Worker
 from autocoder.store.epoch import Reference
@@ -121,10 +121,20 @@ class PoolStage(Stage):
                     await self._give_all(tasks, *work)
 
     async def _passed_on(self) -> None:
-        """Take nothing more until the marker has been met: what comes behind it must not be emitted before it."""
+        """Take nothing more until the marker has been met: what comes behind it must not be emitted before it.
+
+        The end of a port waits for the calls in flight, for which a commit does not; behind the last of them no barrier comes.
+        """
         while self._markers:
             self._met = anyio.Event()
-            await self._met.wait()
+            is_last = isinstance(self._markers[0], PortEnd) and self.intake.has_ended and not self.region.draining
+            with anyio.move_on_after(ENDED_PAUSE if is_last else None):
+                await self._met.wait()
+                continue
+            barrier = self.region.unmet(self.name)
+            if barrier is not None and not self._emitting:
+                self._markers.appendleft(barrier)
+                self._emit.set()
 
     async def _give_all(self, tasks: TaskGroup, port: str, batch: list[Any]) -> None:
         self.head.taken += len(batch)

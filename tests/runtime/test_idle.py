@@ -76,3 +76,36 @@ def waiting(file: Path) -> int:
         return int(connection.execute(query).fetchone()[0])
     finally:
         connection.close()
+
+
+class Few(Source[int]):
+    """Three numbers, and the word that they are committed."""
+
+    def check(self) -> None:
+        self.is_committed = anyio.Event()
+
+    async def read(self, resume: int | None, /) -> AsyncIterator[Batch[int]]:
+        yield Batch([0, 1, 2], resume=3)
+
+    async def committed(self, resume: int, /) -> None:
+        self.is_committed.set()
+
+
+class Waits(Transformer[int, int], concurrency=4):
+    """Gives back the last number when all of them are committed."""
+
+    few: Any
+
+    async def process(self, number: int, /) -> int:
+        if number == 2:
+            await self.few.is_committed.wait()
+        return number
+
+
+async def test_behind_the_end_of_input_no_commit_waits_for_a_call_in_flight(tmp_path: Path) -> None:
+    few, sink, pipeline = Few(), Collect(), Pipeline("few", every=0.05)
+    at = pipeline.add("waits", Waits(few=few), after=pipeline.add("few", few))
+    pipeline.add("sink", sink, after=at)
+    with anyio.fail_after(20):
+        await pipeline.run_async(database=f"sqlite:///{tmp_path / 'x.db'}")
+    assert sorted(sink.got) == [0, 1, 2]

@@ -86,7 +86,7 @@ async def test_a_row_takes_what_is_further_in_its_own_attempt_while_it_goes_on(
 
 async def test_who_looks_while_a_server_does_not_answer_sees_how_far_it_is(machine: Path, url: str) -> None:
     write(machine / "it.py", DEAF + STAY)
-    write(machine / ".mcp.json", servers(it={"command": sys.executable, "args": ["it.py"]}))
+    write(machine / ".mcp.json", servers(it={"command": sys.executable, "args": ["it.py", str(machine / "pids")]}))
     async with open_store(url) as store:
         await store.create({"id": "it", "type": "health", "paths": ["."], "timeout": 600})
         with anyio.fail_after(100):

@@ -187,7 +187,7 @@ REPORTED: dict[str, Any] = {
 @pytest.mark.anyio
 async def test_hostile_text_stays_text_wherever_it_is_shown(store: AssessmentStore, served: Served) -> None:
     odd_id = "\"><script>alert(1)</script>'&amp;"
-    asked = {"id": odd_id, "paths": [HOSTILE], "server_filter": NAME}
+    asked = {"id": odd_id, "paths": [HOSTILE.replace("\x00", "")], "server_filter": NAME}
     await store.create(asked)
     await store.start_processing(odd_id)
     await store.update_progress(odd_id, 50, HOSTILE.replace("\x00", ""))

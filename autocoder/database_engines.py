@@ -146,7 +146,13 @@ def _refuse_lost(connection: Any, _record: Any, _proxy: Any) -> None:
 def _commit_to_disk(connection: Any, _record: Any) -> None:
     """Where the server would answer COMMIT before anything is on its disk, have it wait; leave what is stronger."""
     raised = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    connection.run_async(lambda driver: driver.execute(raised))  # outside any transaction, or a ROLLBACK would undo it
+    try:
+        connection.run_async(
+            lambda driver: driver.execute(raised)
+        )  # outside any transaction, or a ROLLBACK would undo it
+    except BaseException:
+        connection.driver_connection.terminate()  # the pool, which has not got it yet, closes nothing
+        raise
 
 
 def _give_up_silent(context: ExceptionContext) -> None:

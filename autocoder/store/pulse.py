@@ -40,6 +40,8 @@ class Pulse:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._renews = False
+        self._turn = threading.Lock()
+        """Who sees that it is over renews nothing, and for whoever renews is waited."""
 
     def renewed(self) -> None:
         """The event loop has renewed the lease."""
@@ -52,8 +54,10 @@ class Pulse:
         try:
             yield
         finally:
-            self._over.set()
-            if self._renews:
+            with self._turn:
+                self._over.set()
+                renews = self._renews
+            if renews:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(self._thread.join, END_SECONDS)
 
@@ -61,8 +65,11 @@ class Pulse:
         lease = self._options.lease
         while not self._over.wait(lease / LOOKS):
             if time.monotonic() - self._renewed > lease * LATE:
+                with self._turn:
+                    if self._over.is_set():
+                        return
+                    self._renews = True
                 # In trouble the store is for the event loop, too, and the fence judges in the end.
-                self._renews = True
                 with suppress(DBAPIError, OSError, UnreachableError):
                     anyio.run(self._renew_once)
                 self._renews = False

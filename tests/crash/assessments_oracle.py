@@ -98,7 +98,7 @@ def _row(wanted: Wanted, state: AssessmentState, trail: Sequence[AuditEntry], ki
         wrong += _verdict(wanted, state, kind)
     said = state.error_message or ""
     if state.state is State.FAILED and not (
-        "dead letter" in said if kind == "service" else said in (HOPELESS, GIVEN_UP)
+        "dead letter" in said if kind == "service" else said == HOPELESS or said.endswith(GIVEN_UP)
     ):
         wrong.append(f"{wanted.id} has failed with {said!r}")
     return wrong

@@ -268,7 +268,10 @@ async def test_orphans_are_rescued_once_and_given_up_when_no_attempts_remain(
         tasks.start_soon(sweep, other)
     assert sorted(each.rescued for each in swept) == [(), (ids[0],)]
     assert sorted(each.given_up for each in swept) == [(), (ids[1],)]
-    assert (await store.get_state(ids[1], fresh=True)).error_message == "its worker fell silent, and no attempts remain"
+    said = "no verdict came in the 300 s of the attempt: they are too few, or its worker is gone"
+    given_up = await store.get_state(ids[1], fresh=True)
+    assert given_up.error_message == f"{said}; no attempts remain"
+    assert [each.change_reason for each in await store.audit(AuditFilters(action="rescue"))] == [said]
 
 
 # -- waiting ------------------------------------------------------------------------------------------------------

@@ -18,10 +18,10 @@ from autocoder_components.assessments.lifecycle import reading
 from autocoder_components.assessments.lifecycle.rows import Context, change
 from autocoder_components.assessments.lifecycle.states import Action, Actor, State
 from autocoder_components.assessments.lifecycle.tables import assessment_states
-from autocoder_components.assessments.lifecycle.writing import BATCH, Writer
+from autocoder_components.assessments.lifecycle.writing import BATCH, Writer, without_verdict
 
 SWEEPER: Final = Actor("sweeper")
-GIVEN_UP: Final = "its worker fell silent, and no attempts remain"
+GIVEN_UP: Final = "; no attempts remain"
 CURE: Final = "`autocoder dlq` shows it; `autocoder assessments retry` gives another attempt"
 MOST_INTEGER: Final = 2**31 - 1
 """The largest number that a column of retries holds."""
@@ -159,9 +159,10 @@ async def _give_up(
     connection: AsyncConnection, context: Context, wanted: sa.ColumnElement[bool], limit: int
 ) -> list[str]:
     befores = await reading.locked(connection, wanted, limit)
-    ended = {"error_message": GIVEN_UP, "completed_at": context.moment}
     for each in befores:
-        await change(connection, context, each, State.FAILED, Action.TIMEOUT, reason=GIVEN_UP, **ended)
+        said = without_verdict(each) + GIVEN_UP
+        ended = {"error_message": said, "completed_at": context.moment}
+        await change(connection, context, each, State.FAILED, Action.TIMEOUT, reason=said, **ended)
         reached("sweep.given_up")
     return [each.assessment_id for each in befores]
 

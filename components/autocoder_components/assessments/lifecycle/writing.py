@@ -75,11 +75,16 @@ class Writer:
     ) -> None:
         """Back to pending with their next attempt, and a message for each."""
         for before in befores:
-            reason = before.error_message if action is Action.RETRY else "its worker fell silent"
+            reason = before.error_message if action is Action.RETRY else without_verdict(before)
             values = requeued(before, context)
             await change(connection, context, before, State.PENDING, action, reason=reason, **values)
             reached(f"{action}.changed")
         await self.send(connection, [each.assessment_id for each in befores])
+
+
+def without_verdict(state: AssessmentState) -> str:
+    """Why an attempt behind its deadline is given up. A crash and too little time look the same from outside."""
+    return f"no verdict came in the {state.timeout_seconds:g} s of the attempt: they are too few, or its worker is gone"
 
 
 def pause_before_retry(policy: Policy, retry_count: int) -> float:

@@ -73,6 +73,8 @@ async def test_the_environment_limits_the_time_and_says_how_often_it_is_retried(
         assert made.code == 0, made.err
         shown = (await cli("show", made.out.strip(), "--json")).json()
         assert (shown["timeout_seconds"], shown["max_retries"]) == (timeout, retries)
+    made = await cli("create", "--timeout", "0.1m")
+    assert (await cli("show", made.out.strip(), "--json")).json()["timeout_seconds"] == 6
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,9 @@ async def test_what_is_wrong_is_told_with_its_exit_code(cli: Cli, machine: Path)
     for number in ("nan", "inf", "1e300"):
         await refused(2, "'--window': ", "stats", "--window", number)
         await refused(2, "'--retention-days': ", "cleanup", "--retention-days", number)
+    for option in (("create", "--timeout"), ("create", "--wait-timeout"), ("wait", "one", "--timeout")):
+        for duration in ("1y", "-1", "nan"):
+            await refused(2, f"'{option[-1]}': {duration!r}: must be a duration such as", *option, duration)
     await refused(2, "after: a number from ", "audit", "--after", str(2**70))
     await refused(1, "there is no assessment 'a\\udcff'", "show", "a\udcff")
     assert (await cli("create", "--id", "one")).code == 0

@@ -23,7 +23,7 @@ from autocoder_components.assessments.lifecycle.arguments import MOST_DAYS, MOST
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
-from autocoder_components.assessments.lifecycle.on_store import Number, When, as_json, on_store, store_options
+from autocoder_components.assessments.lifecycle.on_store import Number, Seconds, When, as_json, on_store, store_options
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.requests import judged
 from autocoder_components.assessments.lifecycle.states import AssessmentState, Policy, State
@@ -69,12 +69,12 @@ assessments.add_command(moving)
 @click.option("--type", "kind", metavar="TYPE", help="security, health or compliance.  [default: security]")
 @click.option("--source", metavar="SOURCE", help="Which service asks: installer or compliance.  [default: compliance]")
 @click.option("--priority", type=int, metavar="N", help="1 (first) to 10.  [default: 5]")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long an attempt may take.")
+@click.option("--timeout", type=Seconds(), metavar="DURATION", help="How long an attempt may take.")
 @click.option("--max-retries", type=int, metavar="N", help="Automatic attempts behind the first.")
 @click.option("--file", metavar="FILE", help="Requests as JSON, one a line, from a file or - for stdin.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the verdict of each.")
 @click.option(
-    "--wait-timeout", type=Number(0), default=300.0, show_default=True, metavar="SECONDS", help="At most so long."
+    "--wait-timeout", type=Seconds(0), default="5m", show_default=True, metavar="DURATION", help="At most so long."
 )
 @store_options
 def create(**options: Any) -> int:
@@ -141,7 +141,9 @@ def _told(states: list[AssessmentState]) -> int:
 
 @assessments.command("wait")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--timeout", type=Number(0), default=300.0, show_default=True, metavar="SECONDS", help="At most so long.")
+@click.option(
+    "--timeout", type=Seconds(0), default="5m", show_default=True, metavar="DURATION", help="At most so long."
+)
 @store_options
 def wait(ids: tuple[str, ...], **options: Any) -> int:
     """Wait until assessments have ended; exits with 1 where one has no verdict, or did not end in time."""
@@ -241,10 +243,11 @@ def _changed(states: list[AssessmentState], what: str) -> None:
 @assessments.command("stats")
 @click.option(
     "--window",
-    type=Number(1, MOST_SECONDS),
-    default=3600.0,
-    metavar="SECONDS",
-    help="Of the throughput.  [default: 1 h]",
+    type=Seconds(1, MOST_SECONDS),
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="Of the throughput.",
 )
 @store_options
 def stats(window: float, **options: Any) -> None:

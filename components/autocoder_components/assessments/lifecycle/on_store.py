@@ -7,13 +7,15 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import anyio
 import click
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from autocoder import UnreachableError, common_options, json_option, open_session
+from autocoder import Duration, UnreachableError, common_options, json_option, open_session
 from autocoder_components.assessments.lifecycle.states import Actor
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.reports.text import moment
@@ -31,6 +33,25 @@ class Number(click.FloatRange):
         if math.isnan(converted):
             self.fail(f"{value!r} is no number", param, ctx)
         return converted
+
+
+class Seconds(click.FloatRange):
+    """A duration, as in the settings: 90, 30s, 5m, 2h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = _duration().validate_python(value)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            self.fail(f"{value!r}: {said}", param, ctx)
+        return float(super().convert(seconds, param, ctx))
+
+
+@cache
+def _duration() -> TypeAdapter[float]:
+    return TypeAdapter(Duration)
 
 
 class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

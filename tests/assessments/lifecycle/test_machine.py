@@ -163,10 +163,15 @@ class Lifecycle(RuleBasedStateMachine):
     def cancel(self, each: str) -> None:
         model = self.model[each]
         found = self.tried(self.store.cancel(each, "enough"))
-        if model.state in (State.PENDING, State.PROCESSING):
-            self.move(each, State.CANCELLED)
+        if model.due or model.state in (State.PENDING, State.PROCESSING):
+            self.give_up(each)
         else:
             assert isinstance(found, IllegalTransitionError)
+
+    def give_up(self, each: str) -> None:
+        if self.model[each].due:
+            self.move(each, State.PENDING).tickets -= 1
+        self.move(each, State.CANCELLED)
 
     @rule(each=ids)
     def retry(self, each: str) -> None:
@@ -202,9 +207,9 @@ class Lifecycle(RuleBasedStateMachine):
             assert len(won) == 1
             self.move(each, won[0])
         else:
-            assert won == ([State.CANCELLED] if model.state is State.PENDING else [])
-            for state in won:
-                self.move(each, state)
+            assert won == ([State.CANCELLED] if model.due or model.state is State.PENDING else [])
+            if won:
+                self.give_up(each)
 
     @rule(each=ids)
     def race_of_the_silent(self, each: str) -> None:

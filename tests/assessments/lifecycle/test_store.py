@@ -186,6 +186,26 @@ async def test_cancelled_with_a_reason_from_pending_and_processing(store: Assess
             await store.cancel(each)
 
 
+async def test_a_retry_that_is_ahead_is_cancelled(store: AssessmentStore, database: Database, clock: Clock) -> None:
+    made = await store.create({})
+    await store.start_processing(made)
+    failed = await store.fail(made, "the network is gone")
+    with pytest.raises(StaleVersionError):
+        await store.cancel(made, version=failed.version - 1)
+    state = await store.cancel(made, "enough", version=failed.version)
+    assert (state.state, state.is_settled, state.next_retry_at) == (State.CANCELLED, True, None)
+    assert await ways(store, made) == ["create", "start", "fail", "retry", "cancel"]
+    assert folded(await trail(store, made)) == (State.CANCELLED, state.version)
+    clock.move(1000)
+    assert (await store.sweep()).retried == ()
+    assert await count(database, port_messages) == 1
+    last = await store.create({"max_retries": 0})
+    await store.start_processing(last)
+    await store.fail(last, "the network is gone")
+    with pytest.raises(IllegalTransitionError, match="it has failed"):
+        await store.cancel(last)
+
+
 # -- trying again -------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What is said of an attempt while it goes on and at its end; what comes too late is noted and dropped."""
+"""What is said of an attempt while it goes on and at its end; what comes too late is noted and dropped. How it is given up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import reached, storable
 from autocoder_components.assessments.lifecycle.errors import LateResultError
-from autocoder_components.assessments.lifecycle.rows import audit_row, change, found
+from autocoder_components.assessments.lifecycle.rows import audit_row, change, found, refuse_unless, requeued
 from autocoder_components.assessments.lifecycle.states import Action, Actor, AssessmentState, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import Writer
@@ -69,6 +69,29 @@ async def ended(
         raise outcome
     await writer.cache.changed(outcome)
     return outcome
+
+
+async def cancelled(
+    writer: Writer, actor: Actor | None, assessment_id: str, reason: str | None, version: int | None
+) -> AssessmentState:
+    """Give up what waits or is worked on; see `AssessmentStore.cancel`."""
+
+    async def work(connection: AsyncConnection) -> AssessmentState:
+        context, before = writer.context(actor), await found(connection, assessment_id, lock=True)
+        if before.state is State.FAILED and before.next_retry_at is not None and version in (None, before.version):
+            # The lifecycle has no way from failed to cancelled: the retry is begun, and given up before anybody sees it.
+            values = requeued(before, context)
+            await change(
+                connection, context, before, State.PENDING, Action.RETRY, reason=before.error_message, **values
+            )
+            before = await found(connection, assessment_id)
+        else:
+            refuse_unless(before, State.CANCELLED, version=version)
+        ended = {"completed_at": context.moment}
+        await change(connection, context, before, State.CANCELLED, Action.CANCEL, reason=reason, **ended)
+        return await found(connection, assessment_id)
+
+    return await writer.changed(work)
 
 
 def _late(before: AssessmentState, new: State, attempt: int | None) -> LateResultError | None:

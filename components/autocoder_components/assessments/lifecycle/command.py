@@ -202,7 +202,7 @@ def list_all(**options: Any) -> None:
 @click.option("--reason", metavar="TEXT", help="Why; the audit trail keeps it.")
 @store_options
 def cancel(ids: tuple[str, ...], reason: str | None, **options: Any) -> None:
-    """Cancel assessments that wait or are worked on; stops at the first that cannot be."""
+    """Cancel assessments that wait, also for a retry, or are worked on; stops at the first that cannot be."""
 
     async def work(store: AssessmentStore) -> list[AssessmentState]:
         return [await store.cancel(each, reason) for each in ids]

@@ -254,26 +254,12 @@ class AssessmentStore:
         version: int | None = None,
         actor: Actor | None = None,
     ) -> AssessmentState:
-        """Give up what waits or is worked on; a worker learns it from the state, and its result comes too late.
+        """Give up what waits, also for its retry, or is worked on; a worker learns it from the state, and its result comes too
+        late.
 
         Raises AssessmentNotFoundError, IllegalTransitionError for what has ended, StaleVersionError as `start_processing`.
         """
-
-        async def work(connection: AsyncConnection) -> AssessmentState:
-            context, before = self._writer.context(actor), await found(connection, assessment_id, lock=True)
-            refuse_unless(before, State.CANCELLED, version=version)
-            await change(
-                connection,
-                context,
-                before,
-                State.CANCELLED,
-                Action.CANCEL,
-                reason=reason,
-                completed_at=context.moment,
-            )
-            return await found(connection, assessment_id)
-
-        return await self._writer.changed(work)
+        return await attempts.cancelled(self._writer, actor, assessment_id, reason, version)
 
     # -- trying again ---------------------------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ async def limited(postgres_url: str) -> AsyncIterator[str]:
             await tell(url, *GONE)
 
 
+@pytest.mark.usefixtures("machine")  # the service writes its reports into the working folder
 async def test_a_role_that_writes_rows_runs_the_service_and_looks_after_it(limited: str) -> None:
     async with open_store(limited) as store:
         worked, unwanted = await store.batch_create([{"candidates": [{"text": "{}"}]}, {}])

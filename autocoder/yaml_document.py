@@ -2,9 +2,6 @@
 
 The tree is built from the parser's events rather than from its object constructors: nothing can be instantiated by
 a document, depth and size are bounded while reading, and every key and value keeps its line and column.
-
-Plain scalars follow YAML 1.2 where 1.1 surprises people: `on`, `yes` and `no` are text (a field of type bool takes them
-all the same), and so are dates, `1:30` and numbers with a leading zero.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from autocoder.errors import Place, Problem
+from autocoder.yaml_scalars import CORE, TAGGED, resolve
 from autocoder.yaml_syntax import syntax_problem
 
 MAX_BYTES: Final = 1 << 20
@@ -213,33 +211,6 @@ def parse_yaml(text: str, file: str) -> tuple[Node | None, list[Problem]]:
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_CORE: Final = "tag:yaml.org,2002:"
-_INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_SPECIAL: Final = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
-_BOOLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_TAGGED: Final[Mapping[str, tuple[type, ...]]] = {
-    f"{_CORE}int": (int,),
-    f"{_CORE}float": (int, float),
-    f"{_CORE}bool": (bool,),
-    f"{_CORE}null": (type(None),),
-}
-
-
-def _resolve(text: str) -> str | int | float | bool | None:
-    """The value of a plain scalar, by YAML 1.2's core schema (numbers with a leading zero stay text)."""
-    if text in _NULLS:
-        return None
-    if text in _BOOLS:
-        return _BOOLS[text]
-    if len(text) <= 400 and _INT.fullmatch(text):
-        return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if text.lower() in _SPECIAL:
-        return float(_SPECIAL[text.lower()])
-    return text
 
 
 class _Stop(Exception):  # noqa: N818  control flow, not an error
@@ -310,17 +281,17 @@ class _Builder:
         value: str | int | float | bool | None = event.value
         if tag is None or tag == "!":
             if tag is None and event.implicit[0]:
-                value = _resolve(event.value)
-        elif tag in _TAGGED:
-            value = _resolve(event.value)
-            if type(value) not in _TAGGED[tag]:
-                self._problem(place, f"this is no {tag.removeprefix(_CORE)}, though its tag says so", repr(event.value))
-        elif tag != f"{_CORE}str":
+                value = resolve(event.value)
+        elif tag in TAGGED:
+            value = resolve(event.value)
+            if type(value) not in TAGGED[tag]:
+                self._problem(place, f"this is no {tag.removeprefix(CORE)}, though its tag says so", repr(event.value))
+        elif tag != f"{CORE}str":
             self._refuse_tag(tag, place)
         self._add(ScalarNode(place, value), event.anchor)
 
     def _refuse_tag(self, tag: str, place: Place) -> None:
-        shown = tag.replace(_CORE, "!!")
+        shown = tag.replace(CORE, "!!")
         self._problem(
             place,
             "tags are refused: a pipeline is plain data",
@@ -331,7 +302,7 @@ class _Builder:
     def _open(self, event: Any) -> None:
         place = self._place(event)
         is_mapping = isinstance(event, yaml.MappingStartEvent)
-        if event.tag not in (None, "!", f"{_CORE}map" if is_mapping else f"{_CORE}seq"):
+        if event.tag not in (None, "!", f"{CORE}map" if is_mapping else f"{CORE}seq"):
             self._refuse_tag(event.tag, place)
         self._stack.append(_Frame(place, is_mapping, event.anchor))
         if len(self._stack) > MAX_DEPTH:

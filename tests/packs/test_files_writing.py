@@ -1,4 +1,4 @@
-"""files.WriteJsonLines, WriteCsv and WriteParquet: what is written, and that it appears in one step or not at all."""
+"""Sinks of the pack `files`: what they write appears in one step or not at all, and JSON Lines come back."""
 
 from __future__ import annotations
 
@@ -8,61 +8,26 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from autocoder_components.files import (
-    ReadCsv,
-    ReadJsonLines,
-    ReadParquet,
-    WriteCsv,
-    WriteJsonLines,
-    WriteParquet,
-)
+from autocoder_components.files import ReadJsonLines, WriteCsv, WriteJsonLines, WriteParquet
 from autocoder_components.files.atomic import AtomicFile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pyarrow import parquet
 from pydantic import BaseModel, Field, SecretStr
 
-from autocoder import Sink
-from tests.packs.test_files_reading import assert_resumes, payloads
+from tests.packs.files_read import payloads
+from tests.packs.files_written import Order, entries, written
 
 pytestmark = pytest.mark.anyio
 SINKS = [WriteJsonLines, WriteCsv, WriteParquet]
 
 
-@dataclass
-class Order:
-    number: int
-    when: date | None = None
-    tags: list[str] = field(default_factory=list)
-    paid: bool = False
-
-
 class Login(BaseModel):
     user: str = Field(alias="userName")
     password: SecretStr
-
-
-async def written(sink: Sink[Any], *batches: Sequence[Any]) -> None:
-    await sink.open()
-    try:
-        for batch in batches:
-            await sink.write(batch)  # type: ignore[attr-defined]
-            await sink.flush()
-        await sink.finish()
-    finally:
-        await sink.close()
-
-
-def entries(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
@@ -171,11 +136,6 @@ def test_what_stdout_points_to_is_no_file_to_replace() -> None:
     assert "no regular file and cannot be replaced in one step; console.Print writes to stdout" in done.stdout
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="two columns are called 'a'"):
-        WriteCsv(path="x", columns=["a", "b", "a"])
-
-
 async def test_the_suffix_of_gzip_may_be_in_capitals(tmp_path: Path) -> None:
     path = tmp_path / "X.JSONL.GZ"
     await written(WriteJsonLines(path=str(path)), [Order(1)])
@@ -270,170 +230,3 @@ async def test_what_was_synced_is_good_up_to_its_size(tmp_path: Path, name: str)
     content = file.part.read_bytes()[:committed]
     file.close()
     assert (gzip.decompress(content) if name == "x.gz" else content) == b"committed\n"
-
-
-async def test_csv(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    orders = [Order(1, date(2026, 1, 31), ["a", 'b"'], True), Order(2)]
-    await written(WriteCsv(path=str(path)), orders)
-    assert path.read_text() == ('number,when,tags,paid\n1,2026-01-31,"[""a"",""b\\""""]",true\n2,,[],false\n')
-
-
-cell = st.text(st.sampled_from('ab,;"\n\réあ '), max_size=6)
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(rows=st.lists(st.fixed_dictionaries({"one": cell, 'tw"o\r': cell}), min_size=1, max_size=8))
-async def test_csv_comes_back(tmp_path: Path, rows: list[dict[str, str]]) -> None:
-    path = tmp_path / "x.csv.gz"
-    await written(WriteCsv(path=str(path), delimiter=";"), rows[:2], rows[2:])
-    assert await payloads(ReadCsv(path=str(path), delimiter=";")) == rows
-
-
-async def test_csv_columns(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    await written(WriteCsv(path=str(path), columns=["b", "a"]), [{"a": 1, "c": 3}, {"b": SecretStr("hush")}])
-    assert path.read_text() == "b,a\n,1\n**********,\n"
-    sink = WriteCsv(path=str(path))
-    await sink.open()
-    await sink.write([{"a": 1, "b": None}])
-    with pytest.raises(ValueError, match=r"no column for 'c'; the columns are \['a', 'b'\]"):
-        await sink.write([{"a": 1, "c": 2}])
-    with pytest.raises(ValueError, match="a payload of type str has no fields"):
-        await sink.write(["text"])
-    await sink.write([{"b": 2}])
-    await sink.finish()
-    await sink.close()
-    assert path.read_text() == "a,b\n1,\n,2\n"
-
-
-async def test_csv_without_payloads(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    await written(WriteCsv(path=str(path)))
-    assert path.read_text() == ""
-    await written(WriteCsv(path=str(path), columns=["a", "b"]))
-    assert path.read_text() == "a,b\n"
-
-
-@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
-async def test_appending_to_csv(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    await written(WriteCsv(path=str(path), append=True), [{"a": 1, "b": 2}])
-    await written(WriteCsv(path=str(path), append=True), [{"b": 4, "a": 3}])
-    assert await payloads(ReadCsv(path=str(path))) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
-    with pytest.raises(ValueError, match=r"has the columns \['a', 'b'\], not \['b', 'a'\]"):
-        await WriteCsv(path=str(path), append=True, columns=["b", "a"]).open()
-    assert entries(tmp_path) == [name]
-
-
-@dataclass
-class Measure:
-    at: datetime
-    value: Decimal
-    secret: SecretStr
-    raw: bytes
-
-
-async def test_parquet_keeps_types(tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    measure = Measure(datetime(2026, 1, 31, 12, tzinfo=UTC), Decimal("1.50"), SecretStr("hush"), b"\xff")
-    await written(WriteParquet(path=str(path)), [measure])
-    [row] = await payloads(ReadParquet(path=str(path)))
-    assert row == {"at": measure.at, "value": Decimal("1.50"), "secret": "**********", "raw": b"\xff"}
-
-
-async def test_parquet_finds_its_columns_from_all_payloads(tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    sink = WriteParquet(path=str(path), types={"small": "int8"}, compression="zstd", row_group=2)
-    await written(sink, [{"a": None, "n": 1}], [{"a": "x", "n": 1.5}, {"new": [1], "small": 3}], [{"a": "y"}])
-    table = parquet.read_table(path)
-    assert {name: str(table.schema.field(name).type) for name in table.column_names} == {
-        "a": "string",
-        "n": "double",
-        "new": "list<element: int64>",
-        "small": "int8",
-    }
-    assert table.column("n").to_pylist() == [1.0, 1.5, None, None]
-    assert parquet.ParquetFile(path).metadata.num_row_groups == 2
-
-
-async def test_parquet_refuses_a_field_that_changes_its_type(tmp_path: Path) -> None:
-    sink = WriteParquet(path=str(tmp_path / "x"))
-    await sink.open()
-    await sink.write([{"a": 1}])
-    for wrong in ([{"a": "text"}], [{"a": 1}, {"a": "text"}]):
-        with pytest.raises(ValueError, match=r"another type|cannot hold"):
-            await sink.write(wrong)
-    await sink.close()
-    with pytest.raises(ValueError, match="Arrow knows no type 'integer'"):
-        await WriteParquet(path=str(tmp_path / "x"), types={"a": "integer"}).open()
-
-
-async def test_parquet_of_many_small_batches_has_full_row_groups(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    await written(WriteParquet(path=str(path), row_group=10), *([{"n": number}] for number in range(25)))
-    file = parquet.ParquetFile(path)
-    groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-    assert groups == [10, 10, 5]
-    assert file.read().column("n").to_pylist() == list(range(25))
-
-
-@pytest.mark.parametrize("batch", [1, 3, 1000])
-async def test_parquet_resumes_exactly(tmp_path: Path, batch: int) -> None:
-    await written(WriteParquet(path=str(tmp_path / "a"), row_group=4), [{"number": number} for number in range(11)])
-    await written(WriteParquet(path=str(tmp_path / "b"), row_group=4), [{"number": number} for number in range(11, 13)])
-    whole = await assert_resumes(lambda: ReadParquet(path=f"{tmp_path}/*", payload=Order, batch=batch))
-    assert [payload for each in whole for payload in each.payloads] == [Order(number) for number in range(13)]
-
-
-async def test_parquet_rows_that_do_not_fit_are_rejected_with_their_place(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    await written(
-        WriteParquet(path=str(path), row_group=2), [{"number": n, "when": None} for n in ("1", "x", "3", "y")]
-    )
-    whole = await assert_resumes(lambda: ReadParquet(path=str(path), payload=Order, batch=2))
-    assert [payload.number for each in whole for payload in each.payloads] == [1, 3]
-    rejected = [rejected for each in whole for rejected in each.rejected]
-    assert [each.place for each in rejected] == [f"{path}:2", f"{path}:4"]
-    assert str(rejected[0].error).startswith("number: Input should be a valid integer")
-
-
-async def test_parquet_columns_and_files_that_are_wrong(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    await written(WriteParquet(path=str(path)), [{"a": 1, "b": 2}])
-    assert await payloads(ReadParquet(path=str(path), columns=["b"])) == [{"b": 2}]
-    with pytest.raises(ValueError, match="no column 'c'; found a, b"):
-        await payloads(ReadParquet(path=str(path), columns=["c"]))
-    path.write_text("no parquet at all")
-    with pytest.raises(ValueError, match="x: no Parquet file"):
-        await payloads(ReadParquet(path=str(path)))
-    with pytest.raises(ValueError, match="saved position"):
-        await payloads(ReadParquet(path=str(path)), 3)
-
-
-@pytest.mark.parametrize(
-    ("use", "feeds"),
-    [("files.WriteParquet", "a"), ("files.ReadParquet", None)],
-)
-def test_without_pyarrow_nothing_runs_and_the_extra_is_named(tmp_path: Path, use: str, feeds: str | None) -> None:
-    wanted = f"use: {use}, with: {{path: x.parquet}}"
-    text = (
-        f"pipeline: p\ncomponents:\n  a: {{use: flow.Generate, with: {{count: 1}}}}\n  b: {{{wanted}, from: a}}\n"
-        if feeds
-        else f"pipeline: p\ncomponents:\n  a: {{{wanted}}}\n  b: {{use: flow.Discard, from: a}}\n"
-    )
-    (tmp_path / "p.yaml").write_text(text)
-    code = """
-import sys; sys.modules["pyarrow"] = None; sys.modules["pyarrow.parquet"] = None
-from autocoder.cli.main import execute
-sys.exit(execute(["validate", "p.yaml"]) + execute(["run", "--in-memory", "p.yaml"]))
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert run.returncode == 78 + 78, run.stderr
-    assert run.stderr.count("pip install 'autocoder[parquet]'") == 2
-    assert f"p.yaml:{4 if feeds else 3}:" in run.stderr and entries(tmp_path) == ["p.yaml"]
-
-
-def test_an_arrow_type_that_is_none_is_refused_before_anything_runs() -> None:
-    with pytest.raises(ValueError, match="types: amount: Arrow knows no type 'flot64'"):
-        WriteParquet(path="x", types={"amount": "flot64"})

@@ -43,7 +43,7 @@ from tests.crash.cancellation import Counter as Awaits
 from tests.crash.cancellation import run_cancelled
 from tests.crash.components import FlakyError, Item, PoisonError, Table
 from tests.crash.databases import Files
-from tests.crash.topologies import DURABLE, SMALL
+from tests.crash.topologies.common import DURABLE, SMALL
 
 NAME = "machine"
 PLACES = (

@@ -10,8 +10,8 @@ from autocoder_components.assessments.lifecycle import epochs, rows, store, writ
 from autocoder_components.assessments.lifecycle.requests import judged
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.crash.bugs import substitute
 from tests.crash.case import Life
+from tests.crash.planting import substitute
 
 
 def _tickets_apart() -> None:

@@ -18,10 +18,11 @@ from tests.crash import processes  # first: it arms the failpoints
 
 # isort: split
 from tests.crash import assessments
-from tests.crash.bugs import BUGS, Bug, plant
+from tests.crash.bugs import BUGS, plant
 from tests.crash.cancellation import cancelled_at
 from tests.crash.case import Life, Plan, Result, run
 from tests.crash.databases import Databases
+from tests.crash.planting import Bug
 from tests.crash.topologies import TOPOLOGIES
 
 T = TypeVar("T")

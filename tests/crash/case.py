@@ -33,6 +33,7 @@ from tests.crash import bugs
 from tests.crash.components import side_file
 from tests.crash.databases import Databases, make_tables
 from tests.crash.oracle import UNCOUNTED, judge, marks
+from tests.crash.planting import lose_answers
 from tests.crash.topologies import TOPOLOGIES
 
 MESSAGES: Final = 100
@@ -254,7 +255,7 @@ class _Case:
             random.seed(plan.seed * 100 + number)
             bugs.plant(plan.bug)
             if life.lost:
-                bugs.lose_answers(life.lost)
+                lose_answers(life.lost)
             failpoints.arm(life.failpoint)
 
         async def work() -> None:

@@ -28,7 +28,7 @@ from autocoder import Database, open_database
 from autocoder.database import in_use
 from tests.assessments.conftest import COMMAND, Start, servers, write
 from tests.assessments.deep.test_component import HONEST, SERVER
-from tests.assessments.lifecycle.test_service import serve
+from tests.assessments.lifecycle.shipped import serve
 from tests.assessments.probes.conftest import is_running, pids_in
 from tests.assessments.probes.test_stdio import DEAF, PARENT, STAY
 from tests.assessments.probes.test_supervisor import gone

@@ -14,7 +14,7 @@ from autocoder_components.assessments.lifecycle.store import open_store
 
 from autocoder.cli.main import execute
 from tests.assessments.conftest import ROOTED, SOUND, UNPINNED, Answer, servers, write
-from tests.assessments.lifecycle.test_service import serve
+from tests.assessments.lifecycle.shipped import serve
 
 pytestmark = pytest.mark.anyio
 Cli = Callable[..., Awaitable[Answer]]

@@ -30,7 +30,7 @@ from pydantic import TypeAdapter
 from autocoder import Database, Pipeline
 from autocoder.errors import Place as YamlPlace
 from autocoder.yaml_document import from_python
-from tests.assessments.lifecycle.test_service import ENDS, SHIPPED
+from tests.assessments.lifecycle.shipped import ENDS, SHIPPED
 
 pytestmark = pytest.mark.anyio
 

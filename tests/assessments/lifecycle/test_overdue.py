@@ -24,7 +24,7 @@ from autocoder.errors import Place
 from autocoder.store.tables import component_state, port_messages
 from autocoder.yaml_document import from_python
 from tests.assessments.conftest import SOUND, servers, write
-from tests.assessments.lifecycle.test_service import SHIPPED
+from tests.assessments.lifecycle.shipped import SHIPPED
 
 pytestmark = pytest.mark.anyio
 FIRST = Outcome(Request("a", attempt=1), None, CheckKind.CONFIG, Status.PASS, planned=3)

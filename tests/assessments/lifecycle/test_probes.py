@@ -11,7 +11,7 @@ from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import open_store
 
 from tests.assessments.conftest import servers, write
-from tests.assessments.lifecycle.test_service import serve
+from tests.assessments.lifecycle.shipped import serve
 from tests.assessments.probes.conftest import is_running, pids_in
 from tests.assessments.probes.test_stdio import DEAF, LEGACY, PARENT, STAY
 

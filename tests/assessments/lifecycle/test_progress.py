@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from autocoder import Database
 from tests.assessments.conftest import servers, write
 from tests.assessments.lifecycle.conftest import Clock
+from tests.assessments.lifecycle.shipped import serve
 from tests.assessments.lifecycle.test_probes import STATUS
-from tests.assessments.lifecycle.test_service import serve
 from tests.assessments.probes.test_stdio import DEAF, STAY
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ import pytest
 from autocoder_components.assessments.lifecycle.components import RetryDue
 from autocoder_components.assessments.lifecycle.store import open_store
 
-from tests.assessments.lifecycle.test_service import serve, states
+from tests.assessments.lifecycle.shipped import serve, states
 
 pytestmark = pytest.mark.anyio
 

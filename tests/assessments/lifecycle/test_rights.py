@@ -11,7 +11,7 @@ from autocoder_components.assessments.lifecycle.store import open_store
 from sqlalchemy.exc import DBAPIError
 
 from autocoder import open_database
-from tests.assessments.lifecycle.test_service import serve
+from tests.assessments.lifecycle.shipped import serve
 from tests.store.fresh import fresh_postgres
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.assessments.conftest import ROOTED, UNPINNED, servers, write
-from tests.assessments.lifecycle.test_service import serve as run_pipeline
+from tests.assessments.lifecycle.shipped import serve as run_pipeline
 from tests.assessments.web.conftest import PREFIX, TOKEN, Served, completed, serving
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&lt;\u202e\x00\x1b[31m javascript:alert(3)"

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from autocoder import open_database
 from tests.assessments.conftest import UNPINNED, servers, write
-from tests.assessments.lifecycle.test_service import serve as run_pipeline
+from tests.assessments.lifecycle.shipped import serve as run_pipeline
 from tests.assessments.web.conftest import PREFIX, Served, problem, serving
 from tests.store.fresh import BOTH, fresh_sqlite
 

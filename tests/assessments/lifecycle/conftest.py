@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from autocoder_components.assessments.lifecycle import cache as caches
+from autocoder_components.assessments.lifecycle import shared_cache
 from autocoder_components.assessments.lifecycle.states import TRANSITIONS, Action, AuditEntry, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 
@@ -45,6 +47,15 @@ async def store(database: Database, clock: Clock) -> AsyncIterator[AssessmentSto
     made = AssessmentStore(database, clock=clock)
     yield made
     await made.close()
+
+
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
+    """A slow machine is no failure: what is told for half a second is told for a minute here, and Redis may take its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(caches, "ACTIVE_SECONDS", 60.0)
+        patch.setattr(shared_cache, "TIMEOUT_SECONDS", 60.0)
+        yield
 
 
 def folded(entries: Sequence[AuditEntry]) -> tuple[State, int]:

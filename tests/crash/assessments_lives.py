@@ -98,7 +98,8 @@ def service(folder: Path) -> Pipeline:
     shipped = Path(pack.__file__ or "").with_name("pipelines") / "assessments.yaml"
     text = shipped.read_text().replace("from: wanted}", "from: breaks}")
     text += "  breaks: {use: tests.assessments.lifecycle.breaking:Breaks, from: wanted}\n"
-    overrides = {"components": ENDS | {"reports": {"with": {"folder": str(folder)}}}}
+    written = {"reports": {"with": {"folder": str(folder)}}, "security": {"with": {"salt_file": str(folder / "salt")}}}
+    overrides = {"components": ENDS | written}
     return Pipeline.from_yaml(
         text, allowed=["tests.assessments"], overrides=from_python(overrides, Place("tests.crash"))
     )

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
         ({"keep_days": 0, "keep_audit_days": 100}, [], ["old", "young"]),
     ],
 )
+@pytest.mark.usefixtures("machine")  # the service keeps its key in the working folder
 async def test_what_ended_long_ago_is_deleted_where_it_is_said_how_long_it_is_kept(
     url: str, kept: dict[str, float], left: list[str], trails: list[str]
 ) -> None:

@@ -311,7 +311,9 @@ class TestWriteReports:
         assert [str(each) for each in sink.written] == [f"reports/report.{each}" for each in written]
         assert json.loads((machine / "reports" / "report.json").read_text())["score"]["value"] == 30
 
-    @pytest.mark.parametrize("text", ["a/b", "../x", "${HOME}", "a b", "naïve", "x" * 255, "a:b", "~", ".."])
+    @pytest.mark.parametrize(
+        "text", ["a/b", "../x", "${HOME}", "a b", "naïve", "x" * 255, "漢" * 255, "a:b", "~", "..", "."]
+    )
     def test_an_id_in_a_name_stays_in_the_folder_and_apart_from_others(self, machine: Path, text: str) -> None:
         ids = [text, text.replace("/", "_"), "plain"]
         named = [
@@ -322,6 +324,16 @@ class TestWriteReports:
         assert len(files) == len(named)
         assert {json.loads(each.read_text())["assessment"]["id"] for each in files} == set(ids)
         assert sorted(each.name for each in machine.iterdir()) == ["reports"]
+
+    @pytest.mark.parametrize("other", ["x.legacy", "x.oscal", "X.LEGACY", "a_b-c14cddc0"])
+    def test_no_report_has_the_name_of_another_one(self, machine: Path, other: str) -> None:
+        named = [
+            replace(example(), request=replace(example().request, assessment_id=each)) for each in ("x", "a/b", other)
+        ]
+        anyio.run(lambda: self.written(named, name="{id}", formats=[*ReportFormat]))
+        names = [each.name.lower() for each in (machine / "reports").iterdir()]
+        assert len(set(names)) == len(names) == 3 * len(ReportFormat)
+        assert not any(each.startswith(".") for each in names)
 
     def test_without_formats_no_folder_is_made(self, machine: Path) -> None:
         anyio.run(lambda: self.written([example()], formats=[]))

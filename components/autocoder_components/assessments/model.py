@@ -392,3 +392,4 @@ class Report:
     assessment_id: str
     format: ReportFormat
     text: str = field(repr=False)
+    attempt: int | None = None

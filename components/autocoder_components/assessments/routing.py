@@ -56,5 +56,5 @@ class RenderReport(Transformer[ReportOrder, Report], run_in="thread"):
     """
 
     def process(self, order: ReportOrder, /) -> Report:
-        text = RENDER[order.format](order.assessment)
-        return Report(order.assessment.request.assessment_id, order.format, text)
+        request = order.assessment.request
+        return Report(request.assessment_id, order.format, RENDER[order.format](order.assessment), request.attempt)

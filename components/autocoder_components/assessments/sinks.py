@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +18,7 @@ from pydantic import Field
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from autocoder import AutocoderError, Sink, Statement
+from autocoder_components.assessments.lifecycle.wanted import all_count
 from autocoder_components.assessments.model import Assessment, Report, ReportFormat
 from autocoder_components.assessments.reports.publish import PublishError, cure_of, publish
 from autocoder_components.assessments.reports.rendering import RENDER
@@ -23,10 +26,14 @@ from autocoder_components.assessments.reports.table import show_table
 from autocoder_components.assessments.tables import metadata, save_statements
 
 LAST_WRITTEN: Final = 1000
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_DOUBLE: Final = "|".join({each.suffix.split(".")[1] for each in ReportFormat if each.suffix.count(".") > 1})
+# `x.legacy` as JSON is `x` in the legacy form; a hash at the end is how other names are kept apart.
+_LIKE_ANOTHER: Final = re.compile(rf"(?i)\.(?:{_DOUBLE})$|-[0-9a-f]{{8}}$")
 
 
 class WriteReports(Sink[Report]):
-    """Write each report to a file, whole or not at all.
+    """Write each report to a file, whole or not at all; none of an attempt whose verdict does not count.
 
     A folder that cannot be written to is refused before anything is assessed, a full disk when it is met; either stops the
     pipeline. The folder is made for the first report.
@@ -57,8 +64,9 @@ class WriteReports(Sink[Report]):
             _refuse_unwritable(self.folder)
 
     async def write(self, batch: Sequence[Report], /) -> None:
+        counts = await all_count([(each.assessment_id, each.attempt) for each in batch])
         _make_folder(self.folder)
-        for report in batch:
+        for report in compress(batch, counts):
             name = self.name.replace("{id}", _file_name(report.assessment_id))
             path = self.folder / f"{name}{report.format.suffix}"
             # In a thread, which a cancellation waits for: a report is whole or not there.
@@ -91,9 +99,14 @@ def _refuse_unwritable(folder: Path) -> None:
 
 
 def _file_name(text: str) -> str:
-    """An id as part of a file's name; where characters had to go, a hash keeps it apart from others."""
-    plain = "".join(each if each.isalnum() or each in "-_." else "_" for each in text)[:100]
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    """An id as part of a file's name; where characters had to go, or another one could have that name, a hash is added.
+
+    A name has at most 255 bytes, and letters have up to four.
+    """
+    if _PLAIN.fullmatch(text) and not _LIKE_ANOTHER.search(text):
+        return text
+    plain = "".join(each if each.isalnum() or each in "-_." else "_" for each in text.lstrip("."))
+    return f"{plain.encode()[:100].decode(errors='ignore')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class SaveResults(Sink[Assessment]):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from autocoder_components.assessments.lifecycle.reading import AuditFilters
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import open_store
 
@@ -45,4 +46,7 @@ async def test_who_cancels_an_assessment_ends_the_programs_that_it_started(machi
                 started = await pids_in(pids, 3)
                 await store.cancel("it", reason="enough")
         assert (await store.get_state("it", fresh=True)).state is State.CANCELLED
+        actions = [each.change_action for each in await store.audit(AuditFilters(assessment_id="it"))]
+    assert actions == ["create", "start", "cancel", "late_result"]
+    assert not (machine / "assessment").exists() or not any((machine / "assessment").iterdir())
     assert not any(map(is_running, started))

@@ -66,3 +66,24 @@ async def until_unwanted(request: Request, *, every: float = 0.5) -> str:
     while (why := await unwanted(request)) is None:  # noqa: ASYNC110  another process cancels
         await anyio.sleep(every)
     return why
+
+
+async def all_count(attempts: Sequence[tuple[str, int | None]]) -> list[bool]:
+    """Whether what comes of each attempt (id and number) counts: it has its verdict, or may still get it, however late.
+
+    What does not come from the lifecycle, and has no number, counts always.
+    """
+    ids = sorted({name for name, attempt in attempts if attempt is not None})
+    if not ids:
+        return [True] * len(attempts)
+    query = sa.select(_states.assessment_id, _states.retry_count).where(
+        _states.assessment_id.in_(ids), _states.state.in_((State.PROCESSING, State.COMPLETED))
+    )
+    database = pipeline_database()
+
+    async def found() -> set[tuple[str, int | None]]:
+        async with database.reading() as connection:
+            return {(each.assessment_id, each.retry_count) for each in await connection.execute(query)}
+
+    counts = await patiently(database, "read assessments", found)
+    return [attempt is None or (name, attempt) in counts for name, attempt in attempts]

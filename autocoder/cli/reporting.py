@@ -32,8 +32,11 @@ class State:
 
 
 def say(text: str = "") -> None:
-    """Prose, for a person: to stderr."""
-    click.echo(text, err=True, color=wants_color())
+    """Prose, for a person: to stderr. That nobody reads on changes nothing, the exit code neither."""
+    try:
+        click.echo(text, err=True, color=wants_color())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def wants_color() -> bool | None:

@@ -179,6 +179,16 @@ class TestRefusedByTheSystem:
         assert process.wait() == 0
         assert (machine / "assessment" / "report.sarif").exists()
 
+    @pytest.mark.parametrize("form", ["table", "none"])
+    def test_the_gate_is_closed_though_nobody_reads_what_it_says(self, machine: Path, start: Start, form: str) -> None:
+        shutil.copytree(EXAMPLES, machine / "clients")
+        reading, writing = os.pipe()
+        os.close(reading)
+        arguments = ("assess", "clients", "--format", form, "--fail-on", "low")
+        process = start(COMMAND, *arguments, stdout=writing, stderr=writing)
+        os.close(writing)
+        assert process.wait() == 1
+
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("form", ["table", "json"])

@@ -21,6 +21,7 @@ from autocoder import (
     open_session,
     pipeline_options,
     run_watched,
+    say,
 )
 from autocoder_components.assessments.baseline import worst_reached, write_baseline
 from autocoder_components.assessments.model import Assessment, Finding, Outcome, ReportFormat, Severity, Status
@@ -159,10 +160,10 @@ def assess(**options: Any) -> int:
     for assessment in assessments:
         _tell_about(assessment, paths=options["paths"])
     for path in _written(pipeline):
-        click.echo(f"report: {path}", err=True)
+        say(f"report: {path}")
     if options["new_baseline"] is not None and all(map(_judged, assessments)):
         written = write_baseline(options["new_baseline"], [each for one in assessments for each in one.findings])
-        click.echo(f"baseline: {options['new_baseline']}, {plural(len(written.known), 'finding')}", err=True)
+        say(f"baseline: {options['new_baseline']}, {plural(len(written.known), 'finding')}")
     return max(_verdict(each, options["fail_on"]) for each in assessments)
 
 
@@ -244,19 +245,18 @@ def _tell_about(assessment: Assessment, *, paths: Sequence[str]) -> None:
     if not all(each.status is Status.NOT_APPLICABLE for each in assessment.outcomes):
         return
     if paths:
-        click.echo("No client configuration was found there.", err=True)
+        say("No client configuration was found there.")
         return
-    click.echo(
+    say(
         "No client configuration was found on this machine or below this folder. To see what an assessment looks like, "
-        "run: autocoder assess examples/clients (the folder comes with the source of autocoder)",
-        err=True,
+        "run: autocoder assess examples/clients (the folder comes with the source of autocoder)"
     )
 
 
 def _verdict(assessment: Assessment, fail_on: str | None) -> int:
     """The exit code of one assessment, with its reason on stderr where it is not 0."""
     if not _judged(assessment):
-        click.echo("error: nothing could be assessed; the reasons stand above", err=True)
+        say("error: nothing could be assessed; the reasons stand above")
         return 1
     if fail_on is None:
         return 0
@@ -265,13 +265,11 @@ def _verdict(assessment: Assessment, fail_on: str | None) -> int:
     if closing:
         new = "new " if assessment.baseline is not None else ""
         worse = " or worse" if threshold is not Severity.CRITICAL else ""
-        click.echo(
-            f"the gate is closed: {plural(len(closing), f'{new}finding')} of severity {fail_on}{worse}", err=True
-        )
+        say(f"the gate is closed: {plural(len(closing), f'{new}finding')} of severity {fail_on}{worse}")
     missing = [each for each in assessment.outcomes if _asked_and_missed(each)]
     if missing:
         made = f"{plural(len(missing), 'check')} asked for could not be made"
-        click.echo(f"the gate is closed: {made} ({missing[0].reason or 'no reason given'})", err=True)
+        say(f"the gate is closed: {made} ({missing[0].reason or 'no reason given'})")
     return 1 if closing or missing else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -143,13 +144,19 @@ def server_at(document: Document, dialect: Dialect, line: int, column: int) -> S
     terminal shows would find no server.
     """
     for container in containers(document, dialect):
-        for key, node in _entries(container):
-            if (key.line, key.column) == (line, column):
-                return view(key, node, dialect, container)
+        for key, node in _entries(container, near=(line, column)):
+            if (key.line, key.column) >= (line, column):
+                if (key.line, key.column) == (line, column):
+                    return view(key, node, dialect, container)
+                break
     return None
 
 
-def _entries(container: Container) -> Iterator[Member]:
+def _entries(container: Container, near: tuple[int, int] = (0, 0)) -> Iterator[Member]:
+    """The servers of a container; with `near` none of an object that stand before that line and column.
+
+    For one of thousands all of them would be walked, and that for each of them.
+    """
     if container.node.kind is Kind.ARRAY:  # Continue writes a list of servers that carry their name
         for index, item in enumerate(container.node.items):
             name = item.get("name")
@@ -158,7 +165,10 @@ def _entries(container: Container) -> Iterator[Member]:
             inner = transport if transport is not None and _looks_like_server(transport) else item
             yield Key(text, item.line, item.column, item.start, item.start), inner
         return
-    for key, node in container.node.members:
+    members = container.node.members
+    first = bisect_left(members, near, key=lambda member: (member[0].line, member[0].column))
+    for at in range(first, len(members)):
+        key, node = members[at]
         if container.path or _looks_like_server(node):
             yield key, node
 

@@ -155,6 +155,11 @@ def test_a_walk_that_meets_its_limit_says_so(tmp_path: Path) -> None:
     assert "narrower" in (found.targets[0].problem or "")
 
 
+def test_no_file_is_too_deep_to_be_found(tmp_path: Path) -> None:
+    write(tmp_path.joinpath(*("d" for _ in range(100)), ".mcp.json"), ONE)
+    assert [target.server for target in run(tmp_path, ".").targets] == [None, "one"]
+
+
 def test_filters_keep_what_matches_and_return_what_matches_nothing(tmp_path: Path) -> None:
     write(tmp_path / ".mcp.json", TWO)
     found = run(tmp_path, ".", server_filter=("T*", "none*"))

@@ -37,10 +37,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class WalkLimits:
-    """How much of a folder is looked at: entries in all, and levels below it."""
+    """How much of a folder is looked at: entries in all, however deep."""
 
     max_entries: int = 200_000
-    max_depth: int = 30
 
 
 DEFAULT_WALK = WalkLimits()
@@ -92,10 +91,10 @@ def walk(root: Path, scope: str, limits: WalkLimits = DEFAULT_WALK) -> Iterator[
     Folders of dependencies and caches are passed over, links to folders are not followed (so there is no loop and no
     way out of the tree), and a walk that meets its limit says so as a problem instead of ending silently.
     """
-    waiting = [(root, 0)]
+    waiting = [root]
     seen = 0
     while waiting:
-        folder, depth = waiting.pop()
+        folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
@@ -113,8 +112,8 @@ def walk(root: Path, scope: str, limits: WalkLimits = DEFAULT_WALK) -> Iterator[
             if entry.is_dir(follow_symlinks=False):
                 if is_configuration(path) and "." in path.name[1:]:
                     yield Found(path, scope, "a folder with the name of a configuration file")
-                if entry.name not in SKIPPED_FOLDERS and depth < limits.max_depth:
-                    below.append((path, depth + 1))
+                if entry.name not in SKIPPED_FOLDERS:
+                    below.append(path)
             elif is_configuration(path):
                 yield Found(path, scope)
         waiting.extend(reversed(below))

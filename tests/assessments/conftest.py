@@ -38,7 +38,8 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working folder, on a machine whose user has an empty home; nothing from outside decides what happens."""
     for name in os.environ:
-        if name.startswith(("AUTOCODER_", "XDG_")) or name in {"NO_COLOR", "APPDATA", "COLUMNS"}:
+        is_ours = name.startswith(("AUTOCODER_", "XDG_")) and not name.startswith("AUTOCODER_TEST_")
+        if is_ours or name in {"NO_COLOR", "APPDATA", "COLUMNS"}:
             monkeypatch.delenv(name)
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()

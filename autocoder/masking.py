@@ -18,8 +18,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE)
-
-
+# A field of an object in JSON, up to the end of a value that is a text.
+_FIELD: Final = re.compile(r'("(?P<name>[^"\\]{1,100})"\s{0,20}:\s{0,20}")(?:[^"\\]|\\.)+')
 _DATABASE_URL: Final = re.compile(r"(sqlite|postgres(ql)?)(\+[a-z0-9]+)?://", re.IGNORECASE)
 
 
@@ -73,7 +73,10 @@ def url_secrets(url: str) -> frozenset[str]:
 
 
 def masked(value: Any, redact: Redactor) -> Any:
-    """A value in JSON's types with the fields masked whose names say that they are secret, and known secrets in any text."""
+    """A value in JSON's types with the fields masked whose names say that they are secret, and known secrets in any text.
+
+    So are fields of that kind in a text that is itself JSON, such as a line of a file.
+    """
     if isinstance(value, dict):
         return {
             redact(name): MASK if is_secret_name(name) and item not in (None, "") else masked(item, redact)
@@ -81,16 +84,43 @@ def masked(value: Any, redact: Redactor) -> Any:
         }
     if isinstance(value, list):
         return [masked(item, redact) for item in value]
-    return redact(value) if isinstance(value, str) else value
+    return redact(_FIELD.sub(_without_secret, value)) if isinstance(value, str) else value
 
 
-def unmasked(value: Any, original: Any) -> Any:
-    """A value that was masked and then edited, with what still is masked put back from the original."""
-    if isinstance(value, dict) and isinstance(original, dict):
-        return {name: unmasked(item, original.get(name, item)) for name, item in value.items()}
+def _without_secret(field: re.Match[str]) -> str:
+    return f"{field[1]}{MASK}" if is_secret_name(field["name"]) else field[0]
+
+
+def unmasked(value: Any, shown: Any, original: Any) -> Any:
+    """A value that was `shown` masked and then edited, with what is still masked put back from the original.
+
+    Raises ValueError for a text that has more or fewer masked parts than were shown.
+    """
+    if isinstance(value, dict) and isinstance(shown, dict) and isinstance(original, dict):
+        return {name: unmasked(item, shown.get(name, item), original.get(name, item)) for name, item in value.items()}
     if isinstance(value, list) and isinstance(original, list) and len(value) == len(original):
-        return [unmasked(item, before) for item, before in zip(value, original, strict=True)]
-    return original if value == MASK or (isinstance(value, str) and MASK in value) else value
+        return [unmasked(*each) for each in zip(value, shown, original, strict=True)]
+    if value == shown:
+        return original
+    if not (isinstance(value, str) and isinstance(original, str) and isinstance(shown, str) and MASK in value):
+        return value
+    pieces, hidden = value.split(MASK), _hidden(shown.split(MASK), original)
+    if len(pieces) != len(hidden) + 1:
+        raise ValueError(
+            f"a text was shown with {len(hidden)} masked parts and has {len(pieces) - 1}; leave each {MASK} in it, or none"
+        )
+    return "".join(part for both in zip(pieces, [*hidden, ""], strict=True) for part in both)
+
+
+def _hidden(pieces: list[str], original: str) -> list[str]:
+    """What stands in the original between the pieces of it that were shown."""
+    first, *others = pieces
+    found, at = [], len(first)
+    for number, piece in enumerate(others, 1):
+        end = original.index(piece, at) if number < len(others) else len(original) - len(piece)
+        found.append(original[at:end])
+        at = end + len(piece)
+    return found
 
 
 def _render(value: object, depth: int) -> str:
@@ -107,7 +137,9 @@ def _render(value: object, depth: int) -> str:
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_render(item, depth + 1) for item in _first(value)) + "]"
-    if isinstance(value, str | bytes):
+    if isinstance(value, str):
+        return repr(_FIELD.sub(_without_secret, value[: 2 * PREVIEW_CHARACTERS]))
+    if isinstance(value, bytes):
         return repr(value[: 2 * PREVIEW_CHARACTERS])
     try:
         return repr(value)

@@ -276,7 +276,10 @@ def _mended(letter: Letter, store: Opened, options: dict[str, Any]) -> Any:
     text = click.edit(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", extension=".json")
     if text is None:
         raise UsageError("the editor was left without saving; nothing was changed")
-    return unmasked(_parsed(text, "the edited payload"), letter.payload)
+    try:
+        return unmasked(_parsed(text, "the edited payload"), shown, letter.payload)
+    except ValueError as error:
+        raise UsageError(f"the edited payload: {error}; nothing was changed") from None
 
 
 def _checked(letter: Letter, data: str, options: dict[str, Any]) -> str:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from typing import Any
 
-from autocoder.masking import Redactor, is_secret_name
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autocoder.masking import Redactor, is_secret_name, masked, unmasked
+
+REDACT = Redactor(["hush-hush"])
+TEXTS = st.lists(
+    st.sampled_from(["a", "***", "hush-hush", "http://me:pw@h/", '{"token": "x\\"y", "n": "z"}', '"', "\n"]), max_size=5
+).map("".join)
+VALUES = st.recursive(
+    TEXTS | st.integers() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "token", "b"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +55,33 @@ def test_names_that_usually_hold_a_secret(name: str) -> None:
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD", "compass_x", "key", "partition_key", "author"])
 def test_names_that_usually_hold_none(name: str) -> None:
     assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"api_key": "k1", "note": "n", "n": 1}', '{"api_key": "***", "note": "n", "n": 1}'),
+        ('{"env": {"DB_PASSWORD" : "a\\"b\\\\"}, "x": "y"}', '{"env": {"DB_PASSWORD" : "***"}, "x": "y"}'),
+        ('cut short: {"token": "abc', 'cut short: {"token": "***'),
+        ('"token", "abc"', '"token", "abc"'),
+    ],
+)
+def test_a_text_that_is_json_is_masked_as_an_object_would_be(text: str, shown: str) -> None:
+    assert masked({"line": text}, REDACT) == {"line": shown}
+    assert REDACT.preview(text) == repr(shown)
+
+
+@given(VALUES)
+def test_what_was_masked_and_not_edited_is_as_it_was(value: Any) -> None:
+    shown = masked(value, REDACT)
+    assert "hush-hush" not in json.dumps(shown)
+    assert unmasked(json.loads(json.dumps(shown)), shown, value) == value
+
+
+def test_an_edit_beside_a_masked_part_is_kept() -> None:
+    original = {"line": '{"token": "t1", "host": "hsot", "url": "ftp://me:pw@h"}', "token": 5}
+    shown = masked(original, REDACT)
+    edited = {**shown, "line": shown["line"].replace("hsot", "host")}
+    assert unmasked(edited, shown, original) == {"line": original["line"].replace("hsot", "host"), "token": 5}
+    with pytest.raises(ValueError, match="shown with 2 masked parts and has 1; leave each"):
+        unmasked({**edited, "line": edited["line"].replace("me:***@", "")}, shown, original)

@@ -152,6 +152,9 @@ class TestPlanChecks:
         (skipped,) = [each for port, each in planned if port == "skipped"]
         assert (skipped.target, skipped.status) == (None, Status.ERROR)
         assert skipped.reason == "no server's name matches the filter 'nobody*'"
+        assert [(each.rule, each.message) for each in skipped.findings] == [
+            ("AC-001", "No server's name matches the filter 'nobody*'")
+        ]
 
     def test_nothing_to_assess_is_said_not_passed(self, machine: Path) -> None:
         ((port, outcome),) = self.outcomes(request("."))

@@ -27,6 +27,7 @@ from autocoder_components.assessments.model import (
     Target,
 )
 from autocoder_components.assessments.rules import RuleOptions, check_security, left_out, validate_config
+from autocoder_components.assessments.rules.request import name_matches_nothing
 
 UNMATCHED = "no server's name matches the filter {0!r}"
 SALT_BYTES = 32
@@ -99,7 +100,10 @@ class PlanChecks(Splitter[Discovery]):
                 )
         for pattern in discovery.unmatched_filters:
             reason = UNMATCHED.format(pattern)
-            yield self.skipped(Outcome(request, None, CheckKind.SKIPPED, Status.ERROR, planned, reason=reason))
+            findings = (name_matches_nothing(request, pattern, reason[0].upper() + reason[1:]),)
+            yield self.skipped(
+                Outcome(request, None, CheckKind.SKIPPED, Status.ERROR, planned, findings, reason=reason)
+            )
         if not discovery.targets:
             yield self.skipped(
                 Outcome(

@@ -15,6 +15,7 @@ from autocoder_components.assessments.rules import (
     credentials,
     execution,
     exposure,
+    request,
     status,
     structure,
     supply,
@@ -39,12 +40,15 @@ RULE_PACK = "2026.11"
 CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME)
 SECURITY: tuple[Theme, ...] = (credentials.THEME, supply.THEME, execution.THEME, exposure.THEME, authority.THEME)
 CATALOGUE: dict[str, RuleInfo] = {
-    rule.id: rule for theme in (*CONFIG, *SECURITY, status.THEME, tools.THEME) for rule in theme.catalogue
+    rule.id: rule
+    for theme in (request.THEME, *CONFIG, *SECURITY, status.THEME, tools.THEME)
+    for rule in theme.catalogue
 }
 
 KINDS: dict[str, CheckKind] = {
     rule.id: kind
     for kind, themes in (
+        (CheckKind.SKIPPED, (request.THEME,)),
         (CheckKind.CONFIG, CONFIG),
         (CheckKind.SECURITY, SECURITY),
         (CheckKind.STATUS, (status.THEME,)),

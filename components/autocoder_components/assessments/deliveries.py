@@ -8,7 +8,7 @@ another machine, and may have been cut off when the verdict came. After KEPT it 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -71,6 +71,14 @@ async def forget_deliveries(connection: AsyncConnection, now: datetime) -> None:
     """Delete what nobody has to wait for any more; `now` is aware."""
     ours = sa.and_(_storage.c.pipeline == OWNER, _storage.c.sink_name.startswith(_FIRST))
     await connection.execute(sa.delete(_storage).where(ours, _storage.c.created_at < now - KEPT))
+
+
+async def forget_deliveries_of(connection: AsyncConnection, attempts: Mapping[str, int]) -> None:
+    """Delete those of assessments that are deleted, of each of their attempts; `attempts`: the last one, by id."""
+    names = [_name(each, attempt) for each, last in attempts.items() for attempt in range(last + 1)]
+    for at in range(0, len(names), 500):
+        mine = _storage.c.sink_name.in_(names[at : at + 500])
+        await connection.execute(sa.delete(_storage).where(_storage.c.pipeline == OWNER, mine))
 
 
 def _is_delivered(request: Request) -> bool:

@@ -12,6 +12,7 @@ from autocoder_components.assessments.lifecycle import cache as caches
 from autocoder_components.assessments.lifecycle.cache import ENDED_SECONDS, StateCache, seconds_to_keep
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.writing import now
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,10 +102,10 @@ def test_a_verdict_is_remembered_and_what_can_change_soon_forgotten(monkeypatch:
 
 @pytest.mark.anyio
 async def test_who_creates_what_was_deleted_is_not_told_of_its_end(database: Database) -> None:
-    one, other = AssessmentStore(database), AssessmentStore(database)
+    one, other = AssessmentStore(database, clock=lambda: now() - timedelta(hours=2)), AssessmentStore(database)
     await one.create({"id": "a"})
     await one.cancel("a")
     assert (await other.get_state("a")).state is State.CANCELLED
-    assert await one.cleanup(0) == 1
+    assert await AssessmentStore(database).cleanup(0, audit_days=0) == 1
     await other.create({"id": "a"})
     assert (await other.get_state("a")).state is State.PENDING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -15,18 +14,16 @@ from autocoder import (
     common_options,
     give,
     give_json,
-    parse_json,
     say,
 )
 from autocoder_components.assessments.lifecycle import output
 from autocoder_components.assessments.lifecycle.arguments import MOST_DAYS, MOST_SECONDS
 from autocoder_components.assessments.lifecycle.comparing import Comparison, compared
-from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
 from autocoder_components.assessments.lifecycle.on_store import Number, Seconds, When, as_json, on_store, store_options
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
-from autocoder_components.assessments.lifecycle.requests import judged
-from autocoder_components.assessments.lifecycle.states import AssessmentState, Policy, State
+from autocoder_components.assessments.lifecycle.request_files import RequestFile
+from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.validating import CheckReport
 from autocoder_components.assessments.moving.command import moving
@@ -93,10 +90,14 @@ def create(**options: Any) -> int:
     request = {name: value for name, value in written.items() if value not in (None, [])}
     if options["file"] is not None and request:
         raise UsageError("--file holds whole requests; leave the other options out")
-    requests = [request] if options["file"] is None else _requests(options["file"])
+    file = None if options["file"] is None else RequestFile(options["file"])
 
     async def work(store: AssessmentStore) -> list[str] | list[AssessmentState]:
-        ids = await store.batch_create(requests)
+        if file is None:
+            ids = [await store.create(request)]
+        else:
+            with file.told_by_line():
+                ids = await store.batch_create(file.requests)
         if not options["waits"]:
             return ids
         return [await store.wait_for_completion(each, options["wait_timeout"]) for each in ids]
@@ -110,24 +111,6 @@ def create(**options: Any) -> int:
     else:
         give("\n".join(map(str, made)))
     return 0
-
-
-def _requests(file: str) -> list[Any]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read: {error}") from None
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                found.append(parse_json(line, unique_keys=True))
-                judged(found[-1], Policy())
-            except InvalidRequestError as error:
-                raise InvalidRequestError(f"{file}:{number}: {error}; nothing was stored", error.fields) from None
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{file}:{number}: no JSON ({error}); nothing was stored") from None
-    return found
 
 
 def _told(states: list[AssessmentState]) -> int:
@@ -301,11 +284,15 @@ def audit(**options: Any) -> None:
     "--audit-days",
     type=Number(0, MOST_DAYS),
     metavar="DAYS",
-    help="Keep the trail of the deleted so long.  [default: for ever]",
+    help="Keep the trail of the deleted so long, an hour at least.  [default: for ever]",
 )
 @store_options
 def cleanup(retention_days: float, audit_days: float | None, **options: Any) -> None:
-    """Delete what ended long ago, but no failure that awaits its retry."""
+    """Delete what ended long ago, but no failure that awaits its retry.
+
+    The audit trail of what is deleted stays, for --audit-days behind its last entry where that is said. As long as it is
+    there, no other assessment gets the id.
+    """
     deleted = on_store(options, lambda store: store.cleanup(retention_days, audit_days=audit_days))
     if as_json():
         give_json({"deleted": deleted})

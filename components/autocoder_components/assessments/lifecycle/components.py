@@ -88,7 +88,7 @@ class RetryDue(Source[Ticket], replayable=False):
         default=None,
         ge=0,
         le=MOST_DAYS,
-        description="days for which the audit trail of the deleted is kept; by default for ever",
+        description="days for which the audit trail of the deleted is kept, an hour at least; by default for ever",
     )
     once: bool = Field(default=False, description="look once and end, instead of looking again and again")
 
@@ -137,8 +137,8 @@ class Claim(Transformer[Ticket, Request]):
     """
 
     async def open(self) -> None:
-        # What was taken and is pending until its epoch has committed: by id, in which attempt.
-        self._taken: dict[str, int] = {}
+        # What was taken and is pending until its epoch has committed: by the number of its row, in which attempt.
+        self._taken: dict[int, int] = {}
         self._most = REMEMBERED
 
     async def process_batch(self, tickets: Sequence[Ticket], /) -> Sequence[Request]:
@@ -153,7 +153,7 @@ class Claim(Transformer[Ticket, Request]):
                 requests.append(_request(row))
             except ValidationError as error:
                 await patiently(database, "refuse an assessment", partial(_refuse, row.assessment_id, error))
-        self._taken |= {row.assessment_id: row.retry_count for row in rows}
+        self._taken |= {row.id: row.retry_count for row in rows}
         reached("claim.taken")
         return requests
 
@@ -163,23 +163,22 @@ class Claim(Transformer[Ticket, Request]):
         What is taken is left out here: a condition for each of them would be another statement each time, which PostgreSQL
         has to plan anew, longer the more there are.
         """
-        columns = (_states.id, _states.assessment_id, _states.retry_count)
+        columns = (_states.id, _states.retry_count)
         order = (_states.claim_rank, _states.id)
         first = sa.select(*columns).where(_PENDING).order_by(*order).limit(len(self._taken) + number)
         async with pipeline_database().reading() as connection:
             waiting = (await connection.execute(first)).all()
-            free = [each.id for each in waiting if self._taken.get(each.assessment_id) != each.retry_count][:number]
+            free = [each.id for each in waiting if self._taken.get(each.id) != each.retry_count][:number]
             if not free:
                 return []
             chosen = sa.select(assessment_states).where(_PENDING, _states.id.in_(free)).order_by(*order)
             return (await connection.execute(chosen)).all()
 
     async def _forget_committed(self) -> None:
-        ids = list(self._taken)
-        still = sa.select(_states.assessment_id, _states.retry_count).where(_PENDING, _states.assessment_id.in_(ids))
+        still = sa.select(_states.id, _states.retry_count).where(_PENDING, _states.id.in_(list(self._taken)))
         async with pipeline_database().reading() as connection:
-            waiting = {each.assessment_id: each.retry_count for each in await connection.execute(still)}
-        self._taken = {name: attempt for name, attempt in self._taken.items() if waiting.get(name) == attempt}
+            waiting = {each.id: each.retry_count for each in await connection.execute(still)}
+        self._taken = {row: attempt for row, attempt in self._taken.items() if waiting.get(row) == attempt}
 
 
 def _request(row: Any) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from autocoder import AutocoderError, UsageError
 
@@ -53,12 +54,21 @@ class RetriesExhaustedError(AssessmentError):
 class ConflictingRequestError(UsageError):
     """The id is taken by an assessment of another request."""
 
+    found: ClassVar = "is there already, with another request"
+
     def __init__(self, assessment_id: str) -> None:
-        super().__init__(
-            f"id: the assessment {assessment_id!r} is there already, with another request; give another id, or leave it out"
-        )
+        super().__init__(f"id: the assessment {assessment_id!r} {self.found}; give another id, or leave it out")
         self.assessment_id = assessment_id
         self.fields: Sequence[str] = ("id",)
+
+
+class DeletedAssessmentError(ConflictingRequestError):
+    """The id is that of an assessment which was deleted, and whose audit trail is kept: an id names one assessment for ever.
+
+    With two of them, what was under way of the first would be taken for what came of the second.
+    """
+
+    found = "was there and is deleted"
 
 
 class InvalidArgumentError(UsageError, ValueError):

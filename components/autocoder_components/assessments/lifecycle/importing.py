@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any, Final, TextIO
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
@@ -25,7 +24,7 @@ from autocoder_components.assessments.lifecycle.legacy import (
     read_line,
 )
 from autocoder_components.assessments.lifecycle.requests import NewAssessment, is_same_request, judged
-from autocoder_components.assessments.lifecycle.rows import claim_rank
+from autocoder_components.assessments.lifecycle.rows import claim_rank, insert_unless_there, with_trail
 from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer
@@ -123,8 +122,13 @@ async def _released(
     """
     async with writer.database.reading() as connection:
         there = await _requests_of(connection, list(found))
+        deleted = await deleted_of(connection, [each for each in found if each not in there])
     kept = dict(found)
     for assessment_id, line in found.items():
+        if assessment_id in deleted:
+            del kept[assessment_id]  # it will not be taken over, so the older system must not give it up
+            report.refuse(line.number, was_deleted(assessment_id))
+            continue
         if assessment_id in there or (line.legacy.has_ended and line.legacy.next_retry_at is None):
             continue
         standing = await release(assessment_id)
@@ -143,13 +147,7 @@ async def _released(
 
 async def _take_over(writer: Writer, found: dict[str, _Line], report: ImportReport) -> None:
     async def work(connection: AsyncConnection) -> tuple[set[str], dict[str, str]]:
-        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-        insert = (
-            dialect.insert(assessment_states)
-            .on_conflict_do_nothing(index_elements=["assessment_id"])
-            .returning(assessment_states.c.assessment_id)
-        )
-        made = set((await connection.execute(insert, [each.row for each in found.values()])).scalars())
+        made = await insert_unless_there(connection, [each.row for each in found.values()], list(found))
         trail = [_entry(each.row, writer) for each in found.values() if each.row["assessment_id"] in made]
         if trail:
             await connection.execute(sa.insert(assessment_state_audit), trail)
@@ -163,10 +161,23 @@ async def _take_over(writer: Writer, found: dict[str, _Line], report: ImportRepo
     for assessment_id, line in found.items():
         if assessment_id in made:
             continue
-        if assessment_id in there and is_same_request(there[assessment_id], line.row["request_data"]):
+        if assessment_id not in there:
+            report.refuse(line.number, was_deleted(assessment_id))
+        elif is_same_request(there[assessment_id], line.row["request_data"]):
             report.known += 1
         else:
             report.refuse(line.number, f"the id {assessment_id!r} is taken by another assessment")
+
+
+async def deleted_of(connection: AsyncConnection, ids: Sequence[str]) -> set[str]:
+    """Those of these ids whose assessments were here and are deleted."""
+    known = await with_trail(connection, ids)
+    return known - (await _requests_of(connection, sorted(known))).keys()
+
+
+def was_deleted(assessment_id: str) -> str:
+    """Why a line is not taken over whose assessment is deleted, and what is to be done."""
+    return f"the assessment {assessment_id!r} was here and is deleted; leave the line out, or give it another id"
 
 
 async def _requests_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, str]:

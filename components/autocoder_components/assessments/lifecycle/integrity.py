@@ -1,6 +1,7 @@
 """What `autocoder db verify` asks of the lifecycle: that the audit trail of each assessment folds to its row, without gaps.
 
-An id may have been deleted and used again: its trail begins anew with an entry that has no version before it.
+Of what is deleted the trail may be there, whole or its end; nothing is asked of it. An id names one assessment as long as its
+trail is there, but older versions gave it again: a trail begins anew with an entry that has no version before it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -278,28 +278,3 @@ async def settled(connection: AsyncConnection, assessment_ids: Sequence[str]) ->
         )
         going.update((await connection.execute(query)).scalars())
     return [each for each in assessment_ids if each not in going]
-
-
-async def delete_ended(connection: AsyncConnection, until: datetime, limit: int) -> list[str]:
-    """Delete what ended before a moment, at most so many, but nothing that awaits its retry; returns their ids."""
-    query = (
-        sa.select(_states.id, _states.assessment_id)
-        .where(_states.completed_at.is_not(None), _states.completed_at < until, _states.next_retry_at.is_(None))
-        .order_by(_states.completed_at, _states.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await connection.execute(query)).all()
-    if rows:
-        await connection.execute(sa.delete(assessment_states).where(_states.id.in_([each.id for each in rows])))
-    return [each.assessment_id for each in rows]
-
-
-async def delete_trail(connection: AsyncConnection, until: datetime, limit: int) -> int:
-    """Delete entries from before a moment whose assessments are gone, at most so many; returns how many."""
-    there: Any = sa.select(_states.id).where(_states.assessment_id == _trail.assessment_id).exists()
-    chosen = sa.select(_trail.id).where(_trail.created_at < until, ~there).order_by(_trail.created_at).limit(limit)
-    ids = list((await connection.execute(chosen)).scalars())
-    if ids:
-        await connection.execute(sa.delete(assessment_state_audit).where(_trail.id.in_(ids)))
-    return len(ids)

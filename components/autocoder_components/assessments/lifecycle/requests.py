@@ -92,7 +92,10 @@ class AssessmentRequest(RequestSpec):
 
 @dataclass(frozen=True, slots=True)
 class NewAssessment:
-    """A request that was judged, as the columns of its row. `data` is canonical JSON; `is_same_request` compares it."""
+    """A request that was judged, as the columns of its row. `data` is canonical JSON; `is_same_request` compares it.
+
+    `is_named`: the caller gave the id. One that was made up here has never been anywhere.
+    """
 
     assessment_id: str
     assessment_type: str
@@ -102,6 +105,7 @@ class NewAssessment:
     timeout_seconds: float
     max_retries: int
     data: str
+    is_named: bool
 
 
 def judged(written: AssessmentRequest | Mapping[str, Any], policy: Policy) -> NewAssessment:
@@ -129,6 +133,7 @@ def judged(written: AssessmentRequest | Mapping[str, Any], policy: Policy) -> Ne
         timeout_seconds=min(request.timeout or policy.timeout, policy.timeout),
         max_retries=policy.max_retries if request.max_retries is None else request.max_retries,
         data=data,
+        is_named=request.id is not None,
     )
 
 

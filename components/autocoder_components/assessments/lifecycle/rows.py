@@ -20,6 +20,7 @@ from autocoder_components.assessments.lifecycle.arguments import refuse_no_id
 from autocoder_components.assessments.lifecycle.errors import (
     AssessmentNotFoundError,
     ConflictingRequestError,
+    DeletedAssessmentError,
     IllegalTransitionError,
     StaleVersionError,
 )
@@ -241,7 +242,8 @@ async def tell(connection: AsyncConnection, assessment_ids: Sequence[str]) -> No
 async def insert_new(connection: AsyncConnection, context: Context, wanted: Sequence[NewAssessment]) -> list[str]:
     """Insert assessments with their audit rows; returns the ids that were not there before, in order.
 
-    Raises ConflictingRequestError where an id is taken by another request.
+    Raises ConflictingRequestError where an id is taken by another request, DeletedAssessmentError where it was by one that is
+    deleted.
     """
     first: dict[str, NewAssessment] = {}
     for each in wanted:
@@ -255,11 +257,11 @@ async def insert_new(connection: AsyncConnection, context: Context, wanted: Sequ
         (entry,) = trail.values()
         given = {f"new_{name}": value for name, value in rows[0].items()}
         given |= {f"trail_{name}": value for name, value in entry.items()}
-        made = set((await connection.execute(_CREATE_ONE, given)).scalars())
+        (new,) = first.values()
+        statement = _CREATE_ONE_NAMED if new.is_named else _CREATE_ONE
+        made = set((await connection.execute(statement, given)).scalars())
     else:
-        dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-        insert = dialect.insert(assessment_states).on_conflict_do_nothing(index_elements=["assessment_id"])
-        made = set((await connection.execute(insert.returning(_states.assessment_id), rows)).scalars())
+        made = await insert_unless_there(connection, rows, [each for each in first if first[each].is_named])
         if made:
             entries = [trail[each] for each in first if each in made]
             await connection.execute(sa.insert(assessment_state_audit), entries)
@@ -268,10 +270,41 @@ async def insert_new(connection: AsyncConnection, context: Context, wanted: Sequ
     return [each for each in first if each in made]
 
 
-def _create_one() -> sa.Insert:
-    """An assessment and its first audit row in one statement of PostgreSQL, unless its id is taken."""
-    row = {_states[name]: sa.bindparam(f"new_{name}", type_=_states[name].type) for name in _NEW}
-    insert = postgresql.insert(assessment_states).values(row).on_conflict_do_nothing(index_elements=["assessment_id"])
+async def insert_unless_there(
+    connection: AsyncConnection, rows: Sequence[Mapping[str, Any]], named: Sequence[str]
+) -> set[str]:
+    """Insert rows of assessments that have no trail yet; returns the ids of those.
+
+    `named` are the ids that need the look: one that was made up has no trail. What is there and what was is told apart by
+    who finds it missing in the result; before, it might change between the two looks.
+    """
+    known = await with_trail(connection, named)
+    fresh = [each for each in rows if each["assessment_id"] not in known]
+    if not fresh:
+        return set()
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(assessment_states).on_conflict_do_nothing(index_elements=["assessment_id"])
+    return set((await connection.execute(insert.returning(_states.assessment_id), fresh)).scalars())
+
+
+async def with_trail(connection: AsyncConnection, assessment_ids: Sequence[str]) -> set[str]:
+    """Those of these ids of which the audit trail knows: that are there, or were and are deleted."""
+    known, trail = set[str](), assessment_state_audit.c.assessment_id
+    for at in range(0, len(assessment_ids), 500):
+        query = sa.select(trail).where(trail.in_(assessment_ids[at : at + 500])).distinct()
+        known.update((await connection.execute(query)).scalars())
+    return known
+
+
+def _create_one(*, is_named: bool) -> sa.Insert:
+    """An assessment and its first audit row in one statement of PostgreSQL, unless its id is taken, or was."""
+    values_of = [sa.bindparam(f"new_{name}", type_=_states[name].type) for name in _NEW]
+    row = sa.select(*(sa.cast(each, each.type) for each in values_of))
+    if is_named:
+        mine = assessment_state_audit.c.assessment_id == sa.bindparam("new_assessment_id", type_=sa.Text())
+        row = row.where(~sa.select(assessment_state_audit.c.id).where(mine).exists())
+    insert = postgresql.insert(assessment_states).from_select(list(_NEW), row)
+    insert = insert.on_conflict_do_nothing(index_elements=["assessment_id"])
     made = insert.returning(_states.assessment_id).cte("made")
     entry = [each for each in assessment_state_audit.c if each.name not in ("id", "assessment_id")]
     values = [sa.bindparam(f"trail_{each.name}", type_=each.type) for each in entry]
@@ -281,7 +314,8 @@ def _create_one() -> sa.Insert:
     return trail.returning(assessment_state_audit.c.assessment_id)
 
 
-_CREATE_ONE: Final = _create_one()
+_CREATE_ONE: Final = _create_one(is_named=False)
+_CREATE_ONE_NAMED: Final = _create_one(is_named=True)
 
 
 def _new_row(new: NewAssessment, context: Context) -> dict[str, Any]:
@@ -302,9 +336,13 @@ def _new_row(new: NewAssessment, context: Context) -> dict[str, Any]:
 
 async def _refuse_others(connection: AsyncConnection, taken: Sequence[NewAssessment]) -> None:
     table, wanted = assessment_states.c, {each.assessment_id: each.data for each in taken}
-    ids = list(wanted)
+    ids, there = list(wanted), set[str]()
     for at in range(0, len(ids), 500):
         query = sa.select(table.assessment_id, table.request_data).where(table.assessment_id.in_(ids[at : at + 500]))
         for row in await connection.execute(query):
             if not is_same_request(wanted[row.assessment_id], row.request_data):
                 raise ConflictingRequestError(row.assessment_id)
+            there.add(row.assessment_id)
+    for assessment_id in ids:
+        if assessment_id not in there:
+            raise DeletedAssessmentError(assessment_id)

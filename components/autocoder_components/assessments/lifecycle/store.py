@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Database, DatabaseOptions, open_database, prepare, storable
 from autocoder_components.assessments.deliveries import delivered
-from autocoder_components.assessments.lifecycle import arguments, attempts, reading, rows, upkeep
+from autocoder_components.assessments.lifecycle import arguments, attempts, reading, retention, rows, upkeep
 from autocoder_components.assessments.lifecycle.cache import SharedLevel, StateCache
 from autocoder_components.assessments.lifecycle.errors import RetriesExhaustedError, WaitTimeoutError
 from autocoder_components.assessments.lifecycle.importing import ImportReport, Release, import_legacy
@@ -114,7 +114,8 @@ class AssessmentStore:
         """Store a request and send it to the pipeline; returns its id at once.
 
         Idempotent by the request's `id`: the same request again changes nothing. Raises InvalidRequestError, which names the
-        fields, and ConflictingRequestError where the id is taken by another request; then nothing is stored.
+        fields, ConflictingRequestError where the id is taken by another request, and DeletedAssessmentError where it is that
+        of an assessment which was deleted, as long as its audit trail is kept; then nothing is stored.
         """
         return (await self.batch_create([request], actor=actor))[0]
 
@@ -150,7 +151,8 @@ class AssessmentStore:
         """Take over assessments that an older event system exported as JSON Lines, in batches, each a transaction.
 
         Every status is taken over: what had ended with its result or error, what had not as pending, with its message to the
-        pipeline. Imported again, a line changes nothing. A line that cannot be taken over is in the report, with its reason.
+        pipeline. Imported again, a line changes nothing. A line that cannot be taken over is in the report, with its reason;
+        so is one whose assessment was here and is deleted.
 
         While the older system runs, `release` makes it give up what has not ended, one by one, before that is taken over;
         without it, it must have stopped, or both would do the same. An import that was killed is begun again.
@@ -313,11 +315,12 @@ class AssessmentStore:
         """Delete what ended more than so many days ago, `batch` at a time; returns how many.
 
         Never a failure that awaits its retry. Metrics go with their assessments; the audit trail stays, unless `audit_days`
-        says how long that of deleted assessments is kept. Raises InvalidArgumentError for days below 0 or beyond a century.
+        says how long that of deleted assessments is kept: an hour behind its last entry at least, and as long no other
+        assessment may have the id. Raises InvalidArgumentError for days below 0 or beyond a century.
         """
         arguments.within("retention_days", retention_days, 0, arguments.MOST_DAYS)
         arguments.within("audit_days", audit_days or 0, 0, arguments.MOST_DAYS)
-        return await upkeep.cleanup(self._writer, retention_days, audit_days, batch)
+        return await retention.cleanup(self._writer, retention_days, audit_days, batch)
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What keeps the store in order: retries that are due, attempts that can have no end, retention. Any number at once."""
+"""What keeps the store in order: retries that are due, and attempts that can have no end. Any number at once."""
 
 from __future__ import annotations
 
@@ -165,18 +165,3 @@ async def _give_up(
         await change(connection, context, each, State.FAILED, Action.TIMEOUT, reason=said, **ended)
         reached("sweep.given_up")
     return [each.assessment_id for each in befores]
-
-
-async def cleanup(writer: Writer, retention_days: float, audit_days: float | None, batch: int) -> int:
-    """Delete what ended long ago; see `AssessmentStore.cleanup`."""
-    moment, deleted = writer.clock(), 0
-    until = moment - timedelta(days=retention_days)
-    while gone := await writer.do(lambda connection: reading.delete_ended(connection, until, batch)):
-        reached("cleanup.deleted")
-        await writer.cache.changed_otherwise(*gone)
-        deleted += len(gone)
-    if audit_days is not None:
-        since = moment - timedelta(days=audit_days)
-        while await writer.do(lambda connection: reading.delete_trail(connection, since, batch)):
-            pass
-    return deleted

@@ -10,7 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
-from autocoder_components.assessments.lifecycle.importing import Refused, batches, row_of
+from autocoder_components.assessments.lifecycle.importing import Refused, batches, deleted_of, row_of, was_deleted
 from autocoder_components.assessments.lifecycle.legacy import UnreadableError, read_line
 from autocoder_components.assessments.lifecycle.requests import is_same_request
 from autocoder_components.assessments.lifecycle.states import TERMINAL
@@ -54,22 +54,26 @@ async def check_import(writer: Writer, lines: Iterable[str]) -> CheckReport:
             except (UnreadableError, InvalidRequestError) as error:
                 report.refused.append(Refused(number, str(error)))
         if expected:
-            stored = await _stored(writer, list(expected))
+            stored, deleted = await _stored(writer, list(expected))
             for assessment_id, (number, row) in expected.items():
-                _judge(report, number, row, stored.get(assessment_id))
+                if assessment_id in stored:
+                    _judge(report, number, row, stored[assessment_id])
+                else:
+                    gone = was_deleted(assessment_id) if assessment_id in deleted else None
+                    said = gone or f"assessment {assessment_id!r} is not in the store"
+                    report.missing.append(Refused(number, said))
     return report
 
 
-async def _stored(writer: Writer, ids: list[str]) -> dict[str, dict[str, Any]]:
+async def _stored(writer: Writer, ids: list[str]) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """The rows of those that are there, and the ids of those that were."""
     query = sa.select(assessment_states).where(assessment_states.c.assessment_id.in_(ids))
     async with writer.database.reading() as connection:
-        return {each.assessment_id: each._asdict() for each in await connection.execute(query)}
+        there = {each.assessment_id: each._asdict() for each in await connection.execute(query)}
+        return there, await deleted_of(connection, [each for each in ids if each not in there])
 
 
-def _judge(report: CheckReport, number: int, row: Mapping[str, Any], stored: Mapping[str, Any] | None) -> None:
-    if stored is None:
-        report.missing.append(Refused(number, f"assessment {row['assessment_id']!r} is not in the store"))
-        return
+def _judge(report: CheckReport, number: int, row: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     # What went on in the store since it was taken over has another end, and rightly so.
     ended_there = row["state"] in TERMINAL and stored["version"] == 1
     names = (*_AS_IT_WAS, *(_AS_IT_ENDED if ended_there else ()))

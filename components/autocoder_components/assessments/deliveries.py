@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Database, Instant, JsonText, Statement
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
+from autocoder_components.assessments.lifecycle.stored import StoredJson
 from autocoder_components.assessments.model import Assessment, Request
 from autocoder_components.assessments.reports.json_report import json_document
 
@@ -64,7 +65,7 @@ async def delivered(database: Database, state: AssessmentState) -> AssessmentSta
     query = sa.select(_storage.c.data).where(_storage.c.pipeline == OWNER, _storage.c.sink_name == name).limit(1)
     async with database.reading() as connection:
         found = (await connection.execute(query)).scalar_one_or_none()
-    return state if found is None else replace(state, result=json.loads(found))
+    return state if found is None else replace(state, result=StoredJson(found))
 
 
 async def forget_deliveries(connection: AsyncConnection, now: datetime) -> None:

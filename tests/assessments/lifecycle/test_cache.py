@@ -12,6 +12,7 @@ from autocoder_components.assessments.lifecycle import cache as caches
 from autocoder_components.assessments.lifecycle.cache import ENDED_SECONDS, StateCache, seconds_to_keep
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
+from autocoder_components.assessments.lifecycle.stored import StoredJson
 from autocoder_components.assessments.lifecycle.writing import now
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,46 @@ def test_the_cache_of_a_process_is_bounded_and_takes_nothing_older() -> None:
     found = cache.get("a4")
     assert found is not None and found.version == 7
     assert cache.is_older(state("a4", version=6)) and not cache.is_older(state("a4", version=7))
+
+
+def long(assessment_id: str, characters: int, version: int = 1, **values: Any) -> AssessmentState:
+    return state(assessment_id, version, result=StoredJson('{"findings": "' + "x" * characters + '"}'), **values)
+
+
+def test_what_is_kept_is_bounded_by_its_length_and_not_by_its_number_alone() -> None:
+    cache = StateCache(most_characters=100_000)
+    for number in range(100):
+        cache.put(long(f"a{number}", 20_000))
+        assert cache.characters <= 100_000
+    assert [number for number in range(100) if cache.get(f"a{number}")] == [96, 97, 98, 99]
+    cache.put(long("a97", 10, version=2))
+    assert cache.characters < 70_000
+    cache.forget("a96", "a97", "a98", "a99", "nobody")
+    assert cache.characters == 0
+
+
+def test_what_is_very_long_is_not_kept_and_still_loses_to_nothing_older() -> None:
+    cache = StateCache()
+    cache.put(state("a"))
+    cache.put(long("a", caches.LONGEST, version=2))
+    assert cache.get("a") is None and cache.characters == 0
+    assert cache.is_older(state("a")) and not cache.is_older(state("a", version=2))
+    cache.put(state("a"))
+    assert cache.get("a") is None
+
+
+def test_what_may_not_be_told_any_more_is_dropped_though_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = [0.0]
+    monkeypatch.setattr(caches.time, "monotonic", lambda: moment[0])
+    cache = StateCache()
+    for number in range(10):
+        cache.put(long(f"a{number}", 20_000))
+    cache.put(long("done", 20_000, state=State.COMPLETED))
+    moment[0] = max(caches.ACTIVE_SECONDS, caches.TIDY_SECONDS) + 0.1
+    cache.put(state("b"))
+    assert 20_000 < cache.characters < 21_000
+    assert cache.get("done") is not None
+    assert cache.is_older(state("a3", version=0))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.integers(0, 3)), min_size=1))

@@ -122,7 +122,7 @@ async def test_a_copy_that_keeps_up_answers_what_need_not_be_the_newest(
     assert (await reader.get_state("b", fresh=True)).state is State.CANCELLED
     assert len(await reader.audit(AuditFilters("b"), fresh=True)) == 2
     assert (await reader.wait_for_completion("b", 60)).state is State.CANCELLED
-    reader._writer.cache._kept["b"] = (0.0, reader._writer.cache._kept["b"][1])  # its time is over
+    reader._writer.cache._kept["b"].until = 0.0  # its time is over
     assert (await reader.get_state("b")).state is State.CANCELLED, "nothing older behind something newer"
     assert (await reader.health()).pending == 1
     assert replica.answers == 5, "which it was asked for, and the answer was not taken"

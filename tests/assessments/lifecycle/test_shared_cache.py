@@ -189,7 +189,7 @@ async def test_what_a_store_changed_it_sees_whatever_others_remember(redis_url: 
             cancelled = await one.cancel(made)
             await shared.put(old, moment)
             for each in (other, one):
-                each._writer.cache._kept[made] = (0.0, each._writer.cache._kept[made][1])  # its time is over
+                each._writer.cache._kept[made].until = 0.0  # its time is over
                 assert await each.get_state(made) == cancelled
 
 
@@ -211,5 +211,5 @@ async def test_a_state_from_the_shared_level_older_than_what_is_known_is_not_tol
     old = await AssessmentStore(database).get_state(made)
     assert await store.get_state(made) == old
     cancelled = await store.cancel(made)
-    store._writer.cache._kept[made] = (0.0, cancelled)
+    store._writer.cache._kept[made].until = 0.0
     assert await store.get_state(made) == cancelled

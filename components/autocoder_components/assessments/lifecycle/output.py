@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
 from autocoder import table
 from autocoder_components.assessments.lifecycle.comparing import Comparison
 from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Health, Stats
+from autocoder_components.assessments.lifecycle.stored import StoredJson
 from autocoder_components.assessments.reports.text import cut, stamp, visible
 
 
 def data_of(value: Any) -> dict[str, Any]:
     """A dataclass in JSON's types; times as ISO 8601 in UTC."""
-    return {name: _plain(each) for name, each in asdict(value).items()}
+    # Not `asdict`, which copies all of a result, piece by piece.
+    return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
 
 
 def _plain(value: Any) -> Any:
-    return stamp(value) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, StoredJson):
+        return value.read()
+    if is_dataclass(value):
+        return data_of(value)
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def state_data(state: AssessmentState) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from autocoder_components.assessments.lifecycle.states import (
     Policy,
     State,
 )
+from autocoder_components.assessments.lifecycle.stored import StoredJson
 from autocoder_components.assessments.lifecycle.tables import (
     assessment_metrics,
     assessment_state_audit,
@@ -103,8 +104,8 @@ def state_of(row: Any) -> AssessmentState:
         deadline_at=row.deadline_at,
         completed_at=row.completed_at,
         error_message=row.error_message,
-        request=json.loads(row.request_data),
-        result=None if row.result_data is None else json.loads(row.result_data),
+        request=StoredJson(row.request_data),
+        result=None if row.result_data is None else StoredJson(row.result_data),
     )
 
 

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from autocoder import Database, UsageError
 from autocoder_components.assessments.lifecycle import cache
 from autocoder_components.assessments.lifecycle.states import AssessmentState
+from autocoder_components.assessments.lifecycle.stored import read, size_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -142,10 +144,14 @@ class RedisLevel:
 
     async def put(self, state: AssessmentState, moment: int | None) -> None:
         """See `SharedLevel`. What holds a configuration given inline is not shared: it may hold credentials."""
-        if moment is None or state.request.get("candidates"):
+        if (
+            moment is None
+            or size_of(state.request) + size_of(state.result) > MOST_BYTES
+            or state.request.get("candidates")
+        ):
             return
         try:
-            entry = header_of(state).encode() + _states.dump_json(state)
+            entry = header_of(state).encode() + _states.dump_json(_readable(state))
         except ValueError:  # text that is no UTF-8
             return
         if len(entry) <= MOST_BYTES:
@@ -211,6 +217,10 @@ class RedisLevel:
             self._is_away, self._left_alone_until = False, 0.0
             _logger.info("the shared cache %s is back", self._shown)
         return answer
+
+
+def _readable(state: AssessmentState) -> AssessmentState:
+    return replace(state, request=read(state.request), result=None if state.result is None else read(state.result))
 
 
 def _state_in(entry: bytes | None, assessment_id: str) -> AssessmentState | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from autocoder_components.assessments.lifecycle.stored import read
 from autocoder_components.assessments.model import Severity, Status
 from autocoder_components.assessments.reports.json_report import FORMAT
 from autocoder_components.assessments.reports.text import percent, plural
@@ -74,6 +75,7 @@ class _Report(BaseModel):
 
 def verdict(result: Mapping[str, Any]) -> Html:
     """The sections of a page that show a result."""
+    result = read(result)
     try:
         if result.get("format") != FORMAT:
             return _as_it_is(result)

@@ -43,6 +43,7 @@ async def test_a_life_by_commands(cli: Cli, url: str, machine: Path) -> None:
     assert shown["request"]["paths"] == [str(machine / "x")]
     listed = (await cli("list", "--state", "pending", "--json")).json()
     assert ([each["assessment_id"] for each in listed["assessments"]], listed["next"]) == (["one"], None)
+    assert listed["assessments"][0].keys().isdisjoint({"request", "result"})
     async with open_store(url) as store:
         await store.start_processing("one")
         await store.fail("one", "the disk is full", retryable=False)

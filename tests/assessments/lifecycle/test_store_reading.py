@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
 from autocoder_components.assessments.lifecycle.states import Actor, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
@@ -30,6 +31,23 @@ async def test_pages_neither_skip_nor_repeat_while_others_are_made(store: Assess
     assert seen == ids[::-1]
     with pytest.raises(ValueError, match="no page ended with 'x; DROP'"):
         await store.list_assessments(after="x; DROP")
+
+
+async def test_lists_load_nothing_that_they_do_not_show(store: AssessmentStore) -> None:
+    await store.create({"id": "a", "candidates": [{"name": "mcp.json", "text": "x" * 10_000}]})
+    asked: list[str] = []
+
+    def note(_1: Any, _2: Any, statement: str, *_3: Any) -> None:
+        asked.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        (found,) = (await store.list_assessments()).assessments
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    (listing,) = [each for each in asked if "assessment_states" in each]
+    assert "_data" not in listing
+    assert (found.assessment_id, found.state, hasattr(found, "request")) == ("a", State.PENDING, False)
 
 
 async def test_lists_are_narrowed(store: AssessmentStore, clock: Clock) -> None:

@@ -163,7 +163,7 @@ def show(assessment_id: str, **options: Any) -> None:
 @click.option("--after", metavar="NEXT", help="The next page: what the last one ended with.")
 @store_options
 def list_all(**options: Any) -> None:
-    """List assessments, the newest first."""
+    """List assessments, the newest first, without their requests and results: `show` has those."""
     names = ("assessment_type", "source", "server_name", "created_since", "created_before")
     filters = Filters([State(each) for each in options["states"]], **{name: options[name] for name in names})
 
@@ -171,7 +171,7 @@ def list_all(**options: Any) -> None:
         options, lambda store: store.list_assessments(filters, limit=options["limit"], after=options["after"])
     )
     if as_json():
-        give_json({"assessments": [output.state_data(each) for each in page.assessments], "next": page.next})
+        give_json({"assessments": [output.data_of(each) for each in page.assessments], "next": page.next})
     elif page.assessments:
         give("\n".join(output.state_table(page.assessments)))
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from autocoder import table
 from autocoder_components.assessments.lifecycle.comparing import Comparison
-from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Health, Stats
+from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Health, Outline, Stats
 from autocoder_components.assessments.lifecycle.stored import StoredJson
 from autocoder_components.assessments.reports.text import cut, stamp, visible
 
@@ -70,7 +70,7 @@ def _score(state: AssessmentState) -> str | None:
     return f"{'none' if score.get('value') is None else score['value']} ({found})"
 
 
-def state_table(states: Sequence[AssessmentState]) -> list[str]:
+def state_table(states: Sequence[Outline]) -> list[str]:
     """Assessments in columns."""
     header = ("assessment", "state", "type", "server", "created", "progress", "priority")
     rows = [

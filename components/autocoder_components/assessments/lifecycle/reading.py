@@ -16,11 +16,12 @@ from autocoder_components.assessments.lifecycle.arguments import is_text, refuse
 from autocoder_components.assessments.lifecycle.cache import StateCache
 from autocoder_components.assessments.lifecycle.errors import InvalidArgumentError
 from autocoder_components.assessments.lifecycle.replica import NotUsableError, Replica
-from autocoder_components.assessments.lifecycle.rows import entry_of, found, state_of
+from autocoder_components.assessments.lifecycle.rows import OUTLINE, entry_of, found, outline_of, state_of
 from autocoder_components.assessments.lifecycle.states import (
     AssessmentState,
     AuditEntry,
     Health,
+    Outline,
     Policy,
     State,
     Stats,
@@ -66,9 +67,9 @@ class AuditFilters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Assessments, and what to ask for the next page with; None on the last one."""
+    """Assessments without their requests and results, and what to ask for the next page with; None on the last one."""
 
-    assessments: Sequence[AssessmentState]
+    assessments: Sequence[Outline]
     next: str | None
 
 
@@ -148,8 +149,7 @@ class Reader:
 
 async def page(connection: AsyncConnection, filters: Filters, limit: int, after: str | None) -> Page:
     """A page of assessments, the newest first. Raises InvalidArgumentError for an `after` that no page gave."""
-    columns = [sa.null().label("result_data") if each.name == "result_data" else each for each in _states]
-    query = sa.select(*columns).order_by(_states.id.desc()).limit(limit + 1)
+    query = sa.select(_states.id, *(_states[name] for name in OUTLINE)).order_by(_states.id.desc()).limit(limit + 1)
     if after is not None:
         if not (after.isascii() and after.isdigit() and len(after) < 19):
             raise InvalidArgumentError(f"after: no page ended with {after[:40]!r}; take the `next` of the last page")
@@ -168,7 +168,7 @@ async def page(connection: AsyncConnection, filters: Filters, limit: int, after:
         query = query.where(_states.created_at < filters.created_before)
     rows = (await connection.execute(query)).all()
     following = str(rows[limit - 1].id) if len(rows) > limit else None
-    return Page([state_of(each) for each in rows[:limit]], following)
+    return Page([outline_of(each) for each in rows[:limit]], following)
 
 
 def _equal(pairs: Iterable[tuple[sa.ColumnElement[str], str | None]]) -> list[sa.ColumnElement[bool]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from autocoder_components.assessments.lifecycle.states import (
     Actor,
     AssessmentState,
     AuditEntry,
+    Outline,
     Policy,
     State,
 )
@@ -44,6 +45,8 @@ from autocoder_components.assessments.reports.text import visible
 
 CHANNEL: Final = "autocoder_assessments"
 """The channel on which PostgreSQL tells the ids of assessments that changed."""
+OUTLINE: Final = tuple(each.name for each in fields(Outline))
+"""The columns of `assessment_states` that say how an assessment stands: all but what may be large."""
 _states: Final = assessment_states.c
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REQUEUED: Final[Mapping[str, Any]] = {
@@ -82,31 +85,19 @@ def claim_rank(moment: datetime, priority: int, policy: Policy) -> int:
     return round(((moment - _EPOCH) + timedelta(seconds=policy.ageing * priority)) / timedelta(microseconds=1))
 
 
+def outline_of(row: Any) -> Outline:
+    """What lists show of a row of `assessment_states`: its OUTLINE."""
+    return Outline(**_outline(row))
+
+
 def state_of(row: Any) -> AssessmentState:
     """A row of `assessment_states` as its readers see it."""
-    return AssessmentState(
-        assessment_id=row.assessment_id,
-        state=State(row.state),
-        version=row.version,
-        assessment_type=row.assessment_type,
-        source=row.source,
-        server_name=row.server_name,
-        priority=row.priority,
-        progress=row.progress,
-        message=row.message,
-        retry_count=row.retry_count,
-        max_retries=row.max_retries,
-        next_retry_at=row.next_retry_at,
-        timeout_seconds=row.timeout_seconds,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        started_at=row.started_at,
-        deadline_at=row.deadline_at,
-        completed_at=row.completed_at,
-        error_message=row.error_message,
-        request=StoredJson(row.request_data),
-        result=None if row.result_data is None else StoredJson(row.result_data),
-    )
+    result = None if row.result_data is None else StoredJson(row.result_data)
+    return AssessmentState(**_outline(row), request=StoredJson(row.request_data), result=result)
+
+
+def _outline(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in OUTLINE} | {"state": State(row.state)}
 
 
 def entry_of(row: Any) -> AuditEntry:

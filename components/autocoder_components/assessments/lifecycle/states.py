@@ -78,11 +78,11 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class AssessmentState:
-    """One assessment as the store has it. Times are aware; `progress` is in percent, `timeout_seconds` in seconds.
+class Outline:
+    """How an assessment stands, as lists show it. Times are aware; `progress` is in percent, `timeout_seconds` in seconds.
 
     `version` grows by one with every change of state, and with nothing else. `retry_count` tells the attempts apart: it grows
-    when the assessment goes back to pending. `request` is what was asked for, as JSON; `result` is there when completed.
+    when the assessment goes back to pending.
     """
 
     assessment_id: str
@@ -104,8 +104,6 @@ class AssessmentState:
     deadline_at: datetime | None
     completed_at: datetime | None
     error_message: str | None
-    request: Mapping[str, Any] = field(repr=False)
-    result: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def is_terminal(self) -> bool:
@@ -116,6 +114,14 @@ class AssessmentState:
     def is_settled(self) -> bool:
         """Whether a waiter has its answer: an end, and no automatic retry ahead."""
         return self.is_terminal and self.next_retry_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class AssessmentState(Outline):
+    """One assessment as the store has it, whole: `request` is what was asked for, as JSON; `result` is there when completed."""
+
+    request: Mapping[str, Any] = field(repr=False)
+    result: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -361,9 +361,10 @@ class AssessmentStore:
     async def list_assessments(
         self, filters: Filters | None = None, *, limit: int = 50, after: str | None = None
     ) -> Page:
-        """Assessments without their results, the newest first, a page at a time; `after` is the `next` of the last page.
+        """How assessments stand, without their requests and results, the newest first, a page at a time.
 
-        What is created or deleted meanwhile makes no page skip or repeat another. Raises InvalidArgumentError.
+        `after` is the `next` of the last page. What is created or deleted meanwhile makes no page skip or repeat another.
+        Raises InvalidArgumentError.
         """
         arguments.within("limit", limit, 1, arguments.MOST_ROWS)
         return await self._reader.ask(lambda each: reading.page(each, filters or Filters(), limit, after))

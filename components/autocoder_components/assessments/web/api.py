@@ -20,7 +20,7 @@ from autocoder_components.assessments.lifecycle.errors import InvalidRequestErro
 from autocoder_components.assessments.lifecycle.output import data_of, state_data
 from autocoder_components.assessments.lifecycle.reading import Filters, Page
 from autocoder_components.assessments.lifecycle.requests import AssessmentRequest, judged
-from autocoder_components.assessments.lifecycle.states import AssessmentState, Health, Policy, State, Stats
+from autocoder_components.assessments.lifecycle.states import AssessmentState, Health, Outline, Policy, State, Stats
 from autocoder_components.assessments.lifecycle.tables import LONGEST_ID
 from autocoder_components.assessments.reports.text import moment
 from autocoder_components.assessments.web import events, metrics
@@ -151,9 +151,9 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of assessments without their results, the newest first; `next` is the `after` of the next page."""
+    """A page of assessments, the newest first; `next` is the `after` of the next page."""
 
-    assessments: Sequence[AssessmentState]
+    assessments: Sequence[Outline]
     next: str | None
 
 
@@ -237,12 +237,10 @@ async def follow(request: Request) -> Response:
 
 
 async def list_all(request: Request) -> Response:
-    """Assessments without their results, the newest first, a page at a time."""
+    """How assessments stand, without their requests and results, the newest first, a page at a time."""
     query = read_query(request, ListQuery)
     page = await page_of(request, query)
-    states = [
-        {name: value for name, value in state_data(each).items() if name != "result"} for each in page.assessments
-    ]
+    states = [data_of(each) for each in page.assessments]
     headers = (
         {} if page.next is None else {"Link": f'<{request.scope["path"]}?{_next(request, page.next)}>; rel="next"'}
     )

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from autocoder_components.assessments.lifecycle.output import state_data
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Page
-from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, State
+from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Outline, State
 from autocoder_components.assessments.web.api import Instant, ListQuery, page_of, place_of
 from autocoder_components.assessments.web.bodies import id_of, read_form, read_query
 from autocoder_components.assessments.web.layout import asset, assets, empty, login_page, notice, page
@@ -104,7 +104,7 @@ def _select(label: str, name: str, values: Sequence[str], chosen: str | None) ->
     return element("div", element("label", label, for_=name), field)
 
 
-def _table(states: Sequence[AssessmentState]) -> Html:
+def _table(states: Sequence[Outline]) -> Html:
     head = element("tr", *(element("th", each, scope="col") for each in _COLUMNS))
     return element(
         "div",
@@ -113,7 +113,7 @@ def _table(states: Sequence[AssessmentState]) -> Html:
     )
 
 
-def _row(state: AssessmentState) -> Html:
+def _row(state: Outline) -> Html:
     link = element("a", said(state.assessment_id), href=page_of_assessment(state.assessment_id))
     server = element("span", "any", class_="none") if state.server_name is None else said(state.server_name)
     cells = (_state(state.state), state.assessment_type, server, instant(state.created_at), f"{state.progress} %")

@@ -68,7 +68,8 @@ class ServiceSettings(BaseModel):
         default=None, description="the URL of a copy of the database that answers list, show, stats and audit"
     )
     replica_lag: Annotated[Duration, Field(gt=0, le=3600)] = Field(
-        default=10.0, description="how far the copy may be behind before it is not asked"
+        default=10.0,
+        description="how far the copy may be behind; a standby says it, any other copy has to have the table sink_storage, too",
     )
     api_token: Annotated[SecretStr, AfterValidator(_strong)] | None = Field(
         default=None, description="what programs send to `autocoder assessments serve`, and people log in with"

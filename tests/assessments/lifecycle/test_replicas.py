@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from autocoder_components.assessments.lifecycle import currency
 from autocoder_components.assessments.lifecycle import replica as replicas
 from autocoder_components.assessments.lifecycle.errors import AssessmentNotFoundError
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
@@ -24,6 +25,7 @@ from autocoder_components.assessments.lifecycle.tables import (
     assessment_states,
 )
 from autocoder_components.assessments.settings import ServiceSettings
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Database, UsageError, open_database, prepare
 from tests.store.fresh import fresh_postgres, fresh_sqlite
@@ -31,6 +33,7 @@ from tests.store.fresh import fresh_postgres, fresh_sqlite
 pytestmark = pytest.mark.anyio
 SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 LAG = 300.0
+_storage = currency._storage
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -64,11 +67,16 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    async def of_database(self, _: AsyncConnection) -> datetime:
+        return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=self.now)
+
 
 @pytest.fixture
-def watch() -> Clock:
-    """The clock by which the copy is measured, and left alone."""
-    return Clock()
+def watch(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which the copy is measured, and left alone, and that of the database."""
+    made = Clock()
+    monkeypatch.setattr(currency, "now_of", made.of_database)
+    return made
 
 
 @pytest.fixture
@@ -93,7 +101,13 @@ async def writer(database: Database) -> AssessmentStore:
 
 
 async def keep_up(database: Database, copy: Database) -> None:
-    """Let the copy have all that the database has."""
+    """Let the copy have all that the database has, its heartbeat first."""
+    async with database.transaction() as connection:
+        await currency.beat(connection, await currency.now_of(connection))
+        beats = [dict(each._mapping) for each in await connection.execute(sa.select(_storage))]
+    async with copy.transaction() as target:
+        await target.execute(sa.delete(_storage))
+        await target.execute(sa.insert(_storage), beats)
     async with copy.transaction() as target:
         for table in (assessment_metrics, assessment_state_audit, assessment_states):
             await target.execute(sa.delete(table))
@@ -132,7 +146,7 @@ async def test_who_did_something_sees_it_whatever_the_copy_lacks(
     reader: AssessmentStore, replica: Replica, database: Database, copy: Database, watch: Clock
 ) -> None:
     made = await reader.create({"id": "mine"})
-    await keep_up(database, copy)
+    assert await listed(reader) == {"mine"}
     assert (await reader.get_state(made)).version == 1
     begun = await reader.start_processing(made)
     for change in ("progress", "complete"):
@@ -154,11 +168,18 @@ async def test_who_did_something_sees_it_whatever_the_copy_lacks(
     assert (await reader.get_state(late)).state is State.PENDING
     await reader.import_legacy(['{"id": "taken", "status": "done", "created_at": "2025-06-01T10:00:00Z"}'])
     assert (await reader.get_state("taken")).state is State.COMPLETED
+    assert await listed(reader) == {"mine", "late", "taken"}
+    assert (await reader.stats()).total_assessments == 3
     assert replica.answers == 0
-    watch.now += 2 * (LAG + 1) + 1
+    watch.now += 1
     reader._writer.cache.forget(made)
-    assert (await reader.get_state(made)).version == 1, "so long behind, a copy in use has it; this one stands still"
-    assert replica.answers == 1
+    assert (await reader.get_state(made)).version == 3 and replica.answers == 0, "it has not been copied yet"
+    await keep_up(database, copy)
+    watch.now += 1
+    reader._writer.cache.forget(made)
+    assert (await reader.get_state(made)).version == 3
+    assert await listed(reader) == {"mine", "late", "taken"}
+    assert replica.answers == 2
 
 
 async def test_what_the_copy_lacks_is_the_database_s_word(
@@ -173,11 +194,65 @@ async def test_what_the_copy_lacks_is_the_database_s_word(
     assert replica.answers == 2
 
 
-async def age(database: Database, seconds: float) -> None:
-    """Let everything in the audit trail have happened so long ago."""
-    async with database.transaction() as connection:
-        moment = datetime.now(UTC) - timedelta(seconds=seconds)
-        await connection.execute(sa.update(assessment_state_audit).values(created_at=moment))
+async def test_a_copy_that_stands_still_is_not_asked_though_nothing_of_the_trail_is_new(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, database: Database, copy: Database, watch: Clock
+) -> None:
+    await writer.create({"id": "a"})
+    await writer.cancel("a")
+    await keep_up(database, copy)
+    assert await writer.cleanup(0) == 1
+    assert await listed(reader) == {"a"}, "it may be so far behind"
+    watch.now += LAG + 0.1
+    for _ in range(3):
+        assert await listed(reader) == set()
+        watch.now += 1
+    assert replica.answers == 1
+    await keep_up(database, copy)
+    watch.now += 1
+    assert await listed(reader) == set()
+    assert replica.answers == 2
+
+
+async def test_a_copy_in_use_keeps_up_with_nothing_but_the_heartbeat(
+    reader: AssessmentStore, writer: AssessmentStore, replica: Replica, database: Database, copy: Database, watch: Clock
+) -> None:
+    await writer.create({"id": "a"})
+    await keep_up(database, copy)
+    for _ in range(4):
+        watch.now += LAG / 2
+        assert await listed(reader) == {"a"}
+        async with database.reading() as connection:
+            beats = [dict(each._mapping) for each in await connection.execute(sa.select(_storage))]
+        assert len(beats) == 1
+        async with copy.transaction() as target:
+            await target.execute(sa.delete(_storage))
+            await target.execute(sa.insert(_storage), beats)
+    assert replica.answers == 4
+
+
+async def test_a_standby_is_as_new_as_its_last_commit_or_all_that_was_logged(postgres_url: str) -> None:
+    """Where nothing is written it has nothing to commit, and is not behind."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    before = now - timedelta(seconds=77)
+    async with open_database(postgres_url) as opened, opened.reading() as connection:
+        position = str(
+            (await connection.execute(sa.text("SELECT pg_current_wal_insert_lsn() + 10000000"))).scalar_one()
+        )
+        assert await currency.known_until(connection, currency.Mark(position, before), now) == now
+        assert await currency.known_until(connection, currency.Mark("0/0", before), now) == before
+        assert await currency.known_until(connection, currency.Mark("0/0", None), now) is None
+        assert not (await currency.mark_of(connection)).is_standby
+        assert abs(await currency.now_of(connection) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_copy_without_the_heartbeat_is_told_once(
+    reader: AssessmentStore, replica: Replica, copy: Database, watch: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert await listed(reader) == set()
+        watch.now += LAG + 1
+    assert replica.answers == 0
+    assert caplog.text.count("is the table sink_storage copied, too?") == 1
 
 
 async def test_a_copy_that_is_too_far_behind_is_not_asked_until_it_has_caught_up(
@@ -191,12 +266,11 @@ async def test_a_copy_that_is_too_far_behind_is_not_asked_until_it_has_caught_up
 ) -> None:
     caplog.set_level(logging.INFO)
     await writer.create({"id": "a"})
-    await age(database, LAG + 60)
     await keep_up(database, copy)
     assert await listed(reader) == {"a"}
-    assert replica.answers == 1, "old, and all that there is"
+    assert replica.answers == 1
     await writer.create({"id": "b"})
-    watch.now += 1
+    watch.now += LAG + 60
     for _ in range(3):
         assert await listed(reader) == {"a", "b"}
         assert len(await reader.audit(AuditFilters(assessment_id="b"))) == 1
@@ -293,16 +367,13 @@ async def test_another_database_is_no_copy(
     assert caplog.text.count("has another history than the database") == 1
 
 
-async def test_more_was_written_than_is_remembered_and_still_seen(
-    replica: Replica, watch: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_was_written_than_is_remembered_and_still_seen(replica: Replica, watch: Clock) -> None:
+    replica._known_until = watch.now
     replica.wrote(f"a{number}" for number in range(MOST_WRITES + 1))
-    assert replica.may_lack("a0") and replica.may_lack("somebody's")
+    assert replica._may_lack("a0") and replica._may_lack("somebody's") and replica._may_lack(None)
     assert len(replica._written) == MOST_WRITES
-    watch.now += 2 * (LAG + replicas.MEASURE_SECONDS)
-    assert replica.may_lack("a5")
-    watch.now += 0.1
-    assert not replica.may_lack("a0") and not replica.may_lack("a5")
+    replica._known_until += 0.1
+    assert not any(replica._may_lack(each) for each in ("a0", "a5", None))
     assert not replica._written
 
 

@@ -76,8 +76,8 @@ class Page:
 class Reader:
     """Reads where an answer is to be had: the cache of the process, the shared one, a copy of the database, the database.
 
-    What has to be the newest asks the database alone: `fresh`, and an id that this process wrote lately. That an assessment is
-    not there is always the database's word.
+    What has to be the newest asks the database alone: `fresh`, and what this process wrote until the copy has it. That an
+    assessment is not there is always the database's word.
     """
 
     def __init__(self, database: Database, cache: StateCache, replica: Replica | None = None) -> None:
@@ -95,11 +95,12 @@ class Reader:
     ) -> T:
         """What the copy says where it is usable, else the database. The work may be done twice.
 
-        The database alone is asked where it has to be `fresh`, and for one assessment (`of`) that this process wrote lately.
+        The database alone is asked where it has to be `fresh`, and where the copy may lack what this process wrote: of one
+        assessment (`of`), or of many.
         """
-        if self._replica is not None and not fresh and (of is None or not self._replica.may_lack(of)):
+        if self._replica is not None and not fresh:
             try:
-                return await self._replica.ask(work)
+                return await self._replica.ask(work, of)
             except NotUsableError:
                 pass
         async with self._database.reading() as connection:
@@ -129,7 +130,7 @@ class Reader:
         return state
 
     async def _of_copy(self, assessment_id: str) -> AssessmentState | None:
-        if self._replica is None or self._replica.may_lack(assessment_id):
+        if self._replica is None:
             return None
 
         async def work(connection: AsyncConnection) -> AssessmentState | None:
@@ -138,7 +139,7 @@ class Reader:
             return None if row is None else state_of(row)
 
         try:
-            state = await self._replica.ask(work)
+            state = await self._replica.ask(work, assessment_id)
         except NotUsableError:
             return None
         if state is None or self._cache.is_older(state):

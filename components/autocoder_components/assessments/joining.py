@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import Field, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
-from autocoder import In, Keyed, Merger, Transformer
+from autocoder import In, Keyed, Merger, Transformer, storable
 from autocoder_components.assessments.baseline import new_since, read_baseline
 from autocoder_components.assessments.deep.across import judged_across
 from autocoder_components.assessments.model import (
@@ -67,12 +69,13 @@ class Arrived:
         request, size = outcome.request, self.size
         outcome = _slim(outcome)
         if request.attempt is not None:
-            size += len(_outcomes().dump_json(outcome))
+            outcome, bytes_of_it = _as_text(outcome)
+            size += bytes_of_it
             if size > MOST_BYTES:
                 if self.packets:
                     return replace(self, left_out=self.left_out + 1)
                 outcome = replace(outcome, status=Status.ERROR, findings=(), powers=(), reason=TOO_MUCH)
-                size = len(_outcomes().dump_json(outcome))
+                outcome, size = _as_text(outcome)
         if not self.packets or len(self.packets[-1]) == PACKET:
             packets = (*self.packets, (outcome,))
         else:
@@ -85,6 +88,27 @@ class Arrived:
         if self.request is not None:
             kept = [replace(each, request=self.request) for each in kept]
         return [*kept, *_lost(kept, TOO_MUCH, self.left_out)] if self.left_out else kept
+
+
+def _as_text(outcome: Outcome) -> tuple[Outcome, int]:
+    """The outcome as state can keep it, and how many bytes it takes there.
+
+    A tool or a folder may be called what is no text: a server says so, and file systems let it be. Reports show escapes for
+    it, and these are what is kept. It is looked for only where it is in the way, for hardly any outcome has it.
+    """
+    try:
+        return outcome, len(_outcomes().dump_json(outcome))
+    except PydanticSerializationError:
+        outcome = _outcomes().validate_python(_escaped(_outcomes().dump_python(outcome)))
+        return outcome, len(_outcomes().dump_json(outcome))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _escaped(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return storable(value) if isinstance(value, str) and not isinstance(value, Enum) else value
 
 
 def _slim(outcome: Outcome) -> Outcome:

@@ -58,6 +58,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("more paths than anybody reads", {"paths": ["x"] * 1001}, "paths"),
     ("more configurations than anybody reads", {"candidates": [{"text": "{}"}] * 1001}, "candidates"),
     ("a path with a NUL", {"paths": [".", "a\x00b"]}, "paths.1"),
+    ("a path with half a character", {"paths": [".", "a\ud800b"]}, "paths"),
+    ("a path that is no UTF-8", {"paths": ["a\udcff"]}, "paths"),
+    ("a glob with half a character", {"server_filter": ["*\udfff"]}, "server_filter"),
+    ("a configuration with half a character", {"candidates": [{"text": "\ud800"}]}, "candidates"),
+    ("a name with half a character", {"candidates": [{"text": "{}", "name": "\ud800"}]}, "candidates.0.name"),
+    ("a client with half a character", {"candidates": [{"text": "{}", "client": "\ud800"}]}, "candidates"),
     ("no object", "nonsense", "request"),
 ]
 

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.states import Policy
 from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
-from autocoder_components.assessments.requests import RequestSpec
+from autocoder_components.assessments.requests import CandidateSpec, RequestSpec
 
 MOST_BYTES: Final = 1024 * 1024
 MOST_RETRIES: Final = 100
@@ -27,7 +27,39 @@ _WHEN: Final = "timestamp"
 _RUNNING: Final = ("source", "priority", "timeout", "max_retries", _WHEN)
 
 
-class AssessmentRequest(RequestSpec):
+class KeptSpec(RequestSpec):
+    """What is to be assessed, where it is kept in a database, which takes no half characters (lone surrogates).
+
+    Names of files may have them, where they are no UTF-8; these are found below a folder that is named, and can be assessed
+    by name with `autocoder assess`, which keeps no request.
+    """
+
+    @field_validator("paths", "server_filter")
+    @classmethod
+    def _are_text(cls, named: list[str]) -> list[str]:
+        for number, each in enumerate(named, 1):
+            if not _is_text(each):
+                raise ValueError(f"number {number} is no UTF-8, which no database takes; name the folder that holds it")
+        return named
+
+    @field_validator("candidates")
+    @classmethod
+    def _hold_text(cls, given: list[CandidateSpec]) -> list[CandidateSpec]:
+        for number, each in enumerate(given, 1):
+            if not all(map(_is_text, (each.text, each.name, each.client or ""))):
+                raise ValueError(f"number {number} holds half of a surrogate pair, which no database takes")
+        return given
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class AssessmentRequest(KeptSpec):
     """A request for the service: what is to be assessed, who asks, how urgent it is and how long it may take.
 
     The options may stand beside the rest or, as in the older services, together under `options`.
@@ -151,7 +183,7 @@ def _asked(data: str) -> dict[str, Any]:
 def spec_of(data: Mapping[str, Any], assessment_id: str) -> RequestSpec:
     """What the pipeline is asked to assess, out of the request that a row keeps."""
     asked = {name: value for name, value in data.items() if name not in _RUNNING}
-    return RequestSpec.model_validate({**asked, "id": assessment_id})
+    return KeptSpec.model_validate({**asked, "id": assessment_id})
 
 
 def _validated(written: Mapping[str, Any]) -> AssessmentRequest:

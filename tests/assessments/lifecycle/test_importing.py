@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -193,6 +194,8 @@ def deep(levels: int) -> str:
     return line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "[" * levels + "]" * levels)
 
 
+# Of letters that no index can compress.
+NAMES = "".join(random.Random(1).choices([chr(0x20000 + each) for each in range(0xA000)], k=1000))
 POISON = [
     (line("x", "completed", result={"a": float("nan")}), "NaN is no JSON"),
     (line("x", "completed", result={"a": "HERE"}).replace('"HERE"', "1e999"), "the number 1e999 is too large"),
@@ -215,6 +218,12 @@ POISON = [
     ('{"id": "x", "id": "y"}', "stands in one object twice"),
     (line("x", "completed", result={"a": "x" * 2**21}), "the line has more than 2,097,152 characters"),
     (line("x", "failed", next_retry_at=AT, options={"wat": 1}), "wat: Extra inputs are not permitted"),
+    (line("x", "completed", serverName=NAMES[:501]), "server_name: has more than 500 characters; shorten it"),
+    (
+        line("x", "failed", serverName=NAMES, options={"wat": 1}),
+        "server_name: has more than 500 characters; shorten it",
+    ),
+    (line("x", "pending", serverName=NAMES), "server_name: has more than 500 characters; shorten it"),
 ]
 
 
@@ -230,8 +239,10 @@ async def test_what_a_database_would_choke_on_costs_its_own_line_alone(
 
 async def test_what_is_at_the_limit_is_taken_over(store: AssessmentStore) -> None:
     whole = line("x", "completed", result={"a": "\0 \ud800 é"}, created_at=1748764800000)
-    report = await store.import_legacy([deep(97).replace("x", "y"), whole])
-    assert (report.imported, report.refused) == (2, [])
+    named = [line("z", "completed", serverName=NAMES[:500]), line("w", "pending", serverName=NAMES[500:])]
+    report = await store.import_legacy([deep(97).replace("x", "y"), whole, *named])
+    assert (report.imported, report.refused) == (4, [])
+    assert (await store.get_state("z")).server_name == NAMES[:500]
     assert (await store.get_state("x", fresh=True)).result == {"a": "\0 \ud800 é"}
 
 

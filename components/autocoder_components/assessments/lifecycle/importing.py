@@ -23,7 +23,7 @@ from autocoder_components.assessments.lifecycle.legacy import (
     read_legacy,
     read_line,
 )
-from autocoder_components.assessments.lifecycle.requests import NewAssessment, is_same_request, judged
+from autocoder_components.assessments.lifecycle.requests import LONGEST_NAME, NewAssessment, is_same_request, judged
 from autocoder_components.assessments.lifecycle.rows import claim_rank, insert_unless_there, with_trail
 from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
@@ -190,6 +190,8 @@ def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
     """The columns that an assessment of an older system gets. Raises UnreadableError and InvalidRequestError."""
     if legacy.created_at > writer.clock() + AHEAD:
         raise UnreadableError("created_at: lies in the future")
+    if len(legacy.server_name or "") > LONGEST_NAME:  # what an index does not take would cost the whole batch
+        raise UnreadableError(f"server_name: has more than {LONGEST_NAME} characters; shorten it in the export")
     # Nobody is at it any more: what was being worked on waits again.
     state = State.PENDING if legacy.status is State.PROCESSING else legacy.status
     ended = state in TERMINAL

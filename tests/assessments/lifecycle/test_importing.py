@@ -176,7 +176,13 @@ async def test_a_promised_retry_is_given_though_the_older_count_is_used_up(
     await store.start_processing(own)
     await store.fail(own, "no answer")
     due = (clock.now + timedelta(seconds=1)).isoformat()
-    await store.import_legacy([line("used up", "failed", retryCount=3, nextRetryAt=due, **most)])
+    exported = [
+        line("used up", "failed", retryCount=3, nextRetryAt=due, **most),
+        line("no more", "failed", retryCount=3),
+    ]
+    report = await store.import_legacy(exported)
+    assert report.promised == bool(most), "the export says how many it has, and that it gets another one"
+    assert (await store.import_legacy(exported)).promised == 0, "it was told before"
     clock.move(3600)
     assert set((await store.sweep()).retried) == {own, "used up"}
     await store.start_processing("used up")
@@ -223,6 +229,12 @@ POISON = [
         line("x", "failed", serverName=NAMES, options={"wat": 1}),
         "server_name: has more than 500 characters; shorten it",
     ),
+    (line("x", "lost \x1b" + "x" * 999), "status: Value error, 'lost \\x1bxxx"),
+    (
+        line("x", "lost"),
+        "'lost' is not understood; these are: pending, processing, completed, failed, cancelled, requested",
+    ),
+    ('{"id": "x", "status": 3, "created_at": 1748764800}', "status: Input should be 'pending', 'processing'"),
     (line("x", "pending", serverName=NAMES), "server_name: has more than 500 characters; shorten it"),
 ]
 
@@ -354,3 +366,15 @@ async def test_the_command_takes_over_and_checks_files_that_are_not_even_text(cl
     (machine / "export.jsonl").write_bytes(whole)
     checked = await cli("import", "export.jsonl", "--check", "--json")
     assert (checked.code, checked.json()["there"], checked.json()["missing"]) == (0, 1, [])
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_byte_order_mark_is_read_over_and_a_promise_beyond_the_export_told(cli: Cli, machine: Path) -> None:
+    exported = line("a", "failed", retryCount=3, maxRetries=3, nextRetryAt="2025-06-01T11:00:00+02:00")
+    (machine / "export.jsonl").write_text(f"\ufeff{exported}\n", encoding="utf-8")
+    taken = await cli("import", "export.jsonl")
+    assert taken.code == 0
+    assert taken.err.endswith("0 refused; 1 with one retry more than the export allows: it was promised\n")
+    assert (await cli("import", "export.jsonl", "--check")).code == 0
+    (machine / "requests.jsonl").write_text('\ufeff{"id": "b"}\n', encoding="utf-8")
+    assert (await cli("create", "--file", "requests.jsonl")).out == "b\n"

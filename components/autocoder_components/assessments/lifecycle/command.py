@@ -326,7 +326,8 @@ def import_file(file: TextIO, check: bool, **options: Any) -> int:
     """Take over assessments that an older system exported: JSON Lines from FILE, or - for stdin.
 
     What had not ended waits here and is done again: the older system must have stopped. Import it again after a crash: what
-    is there already is left alone. Exits with 1 where lines were refused.
+    is there already is left alone. What failed and was to be tried again gets that retry, though its retries are used up.
+    Exits with 1 where lines were refused.
     """
     if check:
         return _checked(file.name, on_store(options, lambda store: store.check_import(lines_of(file))))
@@ -336,7 +337,12 @@ def import_file(file: TextIO, check: bool, **options: Any) -> int:
     else:
         _say_lines(file.name, report.refused)
         counts = f"{report.imported} taken over, {report.known} there already, {len(report.refused)} refused"
-        say(f"{plural(report.read, 'assessment')} read: {counts}")
+        more = (
+            f"; {report.promised} with one retry more than the export allows: it was promised"
+            if report.promised
+            else ""
+        )
+        say(f"{plural(report.read, 'assessment')} read: {counts}{more}")
     return 1 if report.refused else 0
 
 

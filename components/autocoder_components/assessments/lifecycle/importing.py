@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.legacy import (
+    BYTE_ORDER_MARK,
     LONGEST_LINE,
     LegacyAssessment,
     UnreadableError,
@@ -48,11 +49,15 @@ class Refused:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of every line: read = imported + known + refused."""
+    """What became of every line: read = imported + known + refused.
+
+    `promised` are those of the imported whose retries were used up, and which get the one that the older system promised.
+    """
 
     read: int = 0
     imported: int = 0
     known: int = 0
+    promised: int = 0
     refused: list[Refused] = field(default_factory=list)
 
     def refuse(self, line: int, reason: str) -> None:
@@ -106,6 +111,8 @@ def batches(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
         if batch and (len(batch) == BATCH or size + len(line) > MOST_CHARACTERS):
             yield batch
             batch, size = [], 0
+        if number == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901
         batch.append((number, line))
         size += len(line)
     if batch:
@@ -160,8 +167,8 @@ async def _take_over(writer: Writer, found: dict[str, _Line], report: ImportRepo
     report.imported += len(made)
     for assessment_id, line in found.items():
         if assessment_id in made:
-            continue
-        if assessment_id not in there:
+            report.promised += line.legacy.is_promised_more
+        elif assessment_id not in there:
             report.refuse(line.number, was_deleted(assessment_id))
         elif is_same_request(there[assessment_id], line.row["request_data"]):
             report.known += 1
@@ -198,7 +205,7 @@ def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
     updated = legacy.updated_at or legacy.created_at
     request, data = _request(legacy, writer)
     most = writer.policy.max_retries if legacy.max_retries is None else legacy.max_retries
-    # A retry that the older system has promised is one of them, whatever its own count says.
+    # A retry that the older system has promised is one of them, whatever its own count says; the report tells of it.
     least = legacy.retry_count + (legacy.next_retry_at is not None)
     return {
         "assessment_id": legacy.assessment_id,

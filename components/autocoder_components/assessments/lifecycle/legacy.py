@@ -24,6 +24,7 @@ from autocoder import parse_json
 from autocoder_components.assessments.lifecycle.requests import MOST_BYTES, MOST_RETRIES
 from autocoder_components.assessments.lifecycle.states import TERMINAL, State
 from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
+from autocoder_components.assessments.reports.text import cut, visible
 from autocoder_components.assessments.requests import AssessmentId
 
 OTHER_WORDS: Final = {
@@ -39,6 +40,9 @@ OTHER_WORDS: Final = {
 }
 """What other systems call the five states."""
 LONGEST_LINE: Final = 2 * MOST_BYTES
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""What some programs put before the text of a file; it is no part of it."""
+MOST_QUOTED: Final = 40
 MOST_DEPTH: Final = 100
 """So deeply may lists and objects be nested; a database refuses what is much deeper."""
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,11 +52,17 @@ _IDS: Final = ("assessment_id", "assessmentId", "id")
 
 
 class UnreadableError(ValueError):
-    """What an older system says is no assessment; the message names what is wrong and quotes nothing."""
+    """What an older system says is no assessment; the message names what is wrong, and quotes nothing but an unknown status."""
 
 
 def _word(status: Any) -> Any:
-    return OTHER_WORDS.get(status.lower(), status.lower()) if isinstance(status, str) else status
+    if not isinstance(status, str):
+        return status
+    word = OTHER_WORDS.get(status.lower(), status.lower())
+    if word not in [each.value for each in State]:
+        known = ", ".join([*State, *OTHER_WORDS])
+        raise ValueError(f"'{cut(visible(status), MOST_QUOTED)}' is not understood; these are: {known}")
+    return word
 
 
 def _storable(text: str) -> str:
@@ -131,6 +141,11 @@ class LegacyAssessment(BaseModel):
         if self.next_retry_at is not None and self.status is not State.FAILED:
             raise ValueError(f"next_retry_at: only what failed is tried again, and this is {self.status}")
         return self
+
+    @property
+    def is_promised_more(self) -> bool:
+        """Whether its next retry lies beyond those that it had in all: some systems count otherwise than this one."""
+        return self.next_retry_at is not None and self.max_retries is not None and self.retry_count >= self.max_retries
 
     @property
     def has_ended(self) -> bool:

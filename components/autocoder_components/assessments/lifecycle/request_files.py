@@ -10,6 +10,7 @@ from typing import Any
 
 from autocoder import UsageError, parse_json
 from autocoder_components.assessments.lifecycle.errors import ConflictingRequestError, InvalidRequestError
+from autocoder_components.assessments.lifecycle.legacy import BYTE_ORDER_MARK
 from autocoder_components.assessments.lifecycle.requests import judged
 from autocoder_components.assessments.lifecycle.states import Policy
 
@@ -21,7 +22,7 @@ class RequestFile:
         self._file = file
         self.requests: list[Any] = []
         self._lines: dict[str, int] = {}
-        for number, line in enumerate(self._text().split("\n"), 1):
+        for number, line in enumerate(self._text().removeprefix(BYTE_ORDER_MARK).split("\n"), 1):
             if line.strip():
                 self.requests.append(self._read(number, line))
 

@@ -152,7 +152,8 @@ class AssessmentStore:
 
         Every status is taken over: what had ended with its result or error, what had not as pending, with its message to the
         pipeline. Imported again, a line changes nothing. A line that cannot be taken over is in the report, with its reason;
-        so is one whose assessment was here and is deleted.
+        so is one whose assessment was here and is deleted. A retry that was promised is given, also beyond the number that the
+        older system allowed; the report counts these.
 
         While the older system runs, `release` makes it give up what has not ended, one by one, before that is taken over;
         without it, it must have stopped, or both would do the same. An import that was killed is begun again.

@@ -1,4 +1,8 @@
-"""What differs between two verdicts: for a service that is moved over, and for what changed since yesterday."""
+"""What differs between two verdicts: for a service that is moved over, and for what changed since yesterday.
+
+A score also moves where no configuration did: a waiver ended, or a check was left out. So it is told apart what is gone and
+what nobody looked for any more, and what counts differently though it is the same.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,12 @@ from typing import Any
 
 from autocoder_components.assessments.lifecycle.errors import AssessmentError
 from autocoder_components.assessments.lifecycle.states import AssessmentState
+from autocoder_components.assessments.lifecycle.stored import read
+from autocoder_components.assessments.score import JUDGED
+
+Finding = Mapping[str, Any]
+Place = tuple[Any, Any, Any]
+"""File, server and check of an outcome."""
 
 
 class NothingToCompareError(AssessmentError):
@@ -16,47 +26,101 @@ class NothingToCompareError(AssessmentError):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Findings by fingerprint: those of the second alone (`new`), of the first alone (`gone`), and how many are in both.
+    """Findings by fingerprint: those of the second alone (`new`), of the first alone, and how many are in both (`same`).
 
-    Findings are as the JSON report has them, in its order: the worst first.
+    Those of the first alone are `gone` where the second looked for them, else `not_judged`. Of those in both, `waived` are so
+    in the second alone, `waived_no_longer` in the first alone. Findings are as the JSON report has them, in its order: the
+    worst first. A coverage is 0 to 1.
     """
 
     first: str
     second: str
     score_first: int | None
     score_second: int | None
-    new: Sequence[Mapping[str, Any]]
-    gone: Sequence[Mapping[str, Any]]
+    coverage_first: float | None
+    coverage_second: float | None
+    rule_pack_first: str | None
+    rule_pack_second: str | None
+    new: Sequence[Finding]
+    gone: Sequence[Finding]
+    not_judged: Sequence[Finding]
+    waived: Sequence[Finding]
+    waived_no_longer: Sequence[Finding]
     same: int
 
     @property
     def differs(self) -> bool:
         """Whether the verdicts are not the same."""
-        return bool(self.new or self.gone) or self.score_first != self.score_second
+        changed = self.new or self.gone or self.not_judged or self.waived or self.waived_no_longer
+        return bool(changed) or self.score_first != self.score_second
 
 
 def compared(first: AssessmentState, second: AssessmentState) -> Comparison:
     """What differs between the verdicts of two assessments. Raises NothingToCompareError where one has none."""
-    old, new = _findings(first), _findings(second)
+    one, other = _report(first), _report(second)
+    old, new = _findings(one), _findings(other)
+    places, judging = _places(one), _Judging(other)
+    left = {name: each for name, each in old.items() if name not in new}
+    gone = {name for name in left if judging.has(places.get(name))}
+    both = [(old[name], each) for name, each in new.items() if name in old]
     return Comparison(
         first.assessment_id,
         second.assessment_id,
-        _score(first),
-        _score(second),
+        *(_of_score(each, name) for name in ("value", "coverage", "rule_pack") for each in (one, other)),
         new=[each for name, each in new.items() if name not in old],
-        gone=[each for name, each in old.items() if name not in new],
-        same=len(old.keys() & new.keys()),
+        gone=[each for name, each in left.items() if name in gone],
+        not_judged=[each for name, each in left.items() if name not in gone],
+        waived=[each for before, each in both if each.get("waived") and not before.get("waived")],
+        waived_no_longer=[each for before, each in both if before.get("waived") and not each.get("waived")],
+        same=len(both),
     )
 
 
-def _findings(state: AssessmentState) -> dict[str, Mapping[str, Any]]:
-    found = (state.result or {}).get("findings")
-    if not isinstance(found, list):
-        why = "its result holds no findings" if state.result else f"it is {state.state}"
+def _report(state: AssessmentState) -> dict[str, Any]:
+    report = read(state.result or {})
+    if not isinstance(report.get("findings"), list):
+        why = "its result holds no findings" if report else f"it is {state.state}"
         raise NothingToCompareError(f"assessment {state.assessment_id!r} cannot be compared: {why}")
-    return {str(each.get("fingerprint")): each for each in found}
+    return report
 
 
-def _score(state: AssessmentState) -> int | None:
-    score = (state.result or {}).get("score")
-    return score.get("value") if isinstance(score, dict) else None
+def _findings(report: Mapping[str, Any]) -> dict[str, Finding]:
+    return {str(each.get("fingerprint")): each for each in report["findings"]}
+
+
+def _of_score(report: Mapping[str, Any], name: str) -> Any:
+    score = report.get("score")
+    return score.get(name) if isinstance(score, dict) else None
+
+
+def _outcomes(report: Mapping[str, Any]) -> list[tuple[Place, Mapping[str, Any]]]:
+    found = [each for each in report.get("outcomes") or () if isinstance(each, Mapping)]
+    return [((each.get("file"), each.get("server"), each.get("check")), each) for each in found]
+
+
+def _places(report: Mapping[str, Any]) -> dict[str, Place]:
+    """Where each finding comes from."""
+    return {str(name): place for place, each in _outcomes(report) for name in each.get("findings") or ()}
+
+
+class _Judging:
+    """What an assessment looked at. An older system's result does not say, and counts as having looked at everything."""
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        outcomes = _outcomes(report)
+        self._status = {place: str(each.get("status")) for place, each in outcomes}
+        targets = [each for each in report.get("targets") or () if isinstance(each, Mapping)]
+        self._targets = {(each.get("file"), each.get("server")) for each in targets}
+        # Without details, outcomes that passed are left out: then a check that is not there may have passed.
+        self._tells_passes = any(each.get("status") == "pass" for _, each in outcomes)
+
+    def has(self, place: Place | None) -> bool:
+        """Whether it came to a verdict there, or there is nothing there any more."""
+        if place is None:
+            return True
+        file, server, check = place
+        # A file that cannot be read has one outcome for all of its servers.
+        status = self._status.get(place) or self._status.get((file, None, check))
+        if status is not None:
+            return status in JUDGED
+        return not (self._tells_passes and (file, server) in self._targets)

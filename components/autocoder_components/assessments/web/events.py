@@ -25,7 +25,6 @@ from autocoder_components.assessments.web.service import Service, waited
 MEDIA_TYPE: Final = "text/event-stream"
 RECONNECT_MILLISECONDS: Final = 2000
 _ID: Final = re.compile(r"([0-9]{1,18})(\.settled)?", re.ASCII)
-BEHIND_SECONDS: Final = 0.2
 _MOST: Final = 200
 _OUTLINE: Final = ("state", "version", "progress", "message", "retry_count", "updated_at", "error_message")
 
@@ -54,7 +53,9 @@ async def has_more(service: Service, assessment_id: str, position: Position) -> 
     state = await service.store.get_state(assessment_id, fresh=True)
     if not (position.settled and state.is_settled):
         return True
-    behind = await service.store.audit(AuditFilters(assessment_id=assessment_id), limit=1, after=position.entry)
+    behind = await service.store.audit(
+        AuditFilters(assessment_id=assessment_id), limit=1, after=position.entry, fresh=True
+    )
     return bool(behind)
 
 
@@ -85,7 +86,7 @@ class _Told:
     async def run(self) -> AsyncIterator[bytes]:
         options, until = self._service.options, anyio.current_time() + self._service.options.longest_stream
         while not self._service.stopping.is_set() and anyio.current_time() < until:
-            # The state first: what it says is then in the trail, unless that is read from a copy that is behind.
+            # The state first: what it says is then in the trail. Both are read in the database itself, for they are followed.
             state = await self._service.store.get_state(self._id, fresh=True)
             async for each in self._entries():
                 yield each
@@ -102,14 +103,14 @@ class _Told:
                 self._silent_since = anyio.current_time()
                 yield b": still here\n\n"
             look = min(options.look, options.keep_alive)
-            # What has settled gives no sign again, so a trail that is behind is asked for again after a while.
-            await (waited(self._service, self._id, look) if agree else anyio.sleep(min(look, BEHIND_SECONDS)))
+            if agree:  # else the trail went on meanwhile, and the state is asked for again
+                await waited(self._service, self._id, look)
 
     async def _entries(self) -> AsyncIterator[bytes]:
         """What is new in the trail."""
         filters, found = AuditFilters(assessment_id=self._id), _MOST
         while found == _MOST:
-            entries = await self._service.store.audit(filters, limit=_MOST, after=self._behind)
+            entries = await self._service.store.audit(filters, limit=_MOST, after=self._behind, fresh=True)
             found = len(entries)
             for entry in entries:
                 self._behind, self._version, self._silent_since = entry.id, entry.version_to, anyio.current_time()

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from autocoder_components.assessments.lifecycle.store import open_store
+from autocoder_components.assessments.rules import RULE_PACK
 
 from autocoder.cli.main import execute
 from tests.assessments.conftest import ROOTED, SOUND, UNPINNED, Answer, servers, write
@@ -200,7 +201,7 @@ async def test_to_create_and_wait_gives_the_verdict(cli: Cli, url: str) -> None:
     (answer,) = answers
     assert answer.code == 0
     assert answer.json()["assessments"][0]["result"]["score"]["value"] == 7
-    assert "7 (2 high)" in (await cli("show", "one")).out
+    assert "7 (2 high), coverage unknown, rules unknown" in (await cli("show", "one")).out
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -214,6 +215,49 @@ async def test_an_export_is_taken_over_and_what_is_refused_is_told_by_line(cli: 
     again = (await cli("import", "export.jsonl", "--json")).json()
     assert (again["imported"], again["known"], [each["line"] for each in again["refused"]]) == (0, 1, [2])
     assert (await cli("show", "old", "--json")).json()["result"] == {"overallScore": 7}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_what_was_not_judged_or_counts_differently_is_told_apart_from_what_is_gone(
+    cli: Cli, url: str, machine: Path
+) -> None:
+    write(machine / ".mcp.json", servers(a=UNPINNED, b=ROOTED))
+    asked: dict[str, dict[str, Any]] = {
+        "one": {},
+        "narrow": {"checkSecurity": False},
+        "another": {"serverFilter": ["B"]},
+        "health": {"type": "health", "checkServerStatus": False},
+    }
+    async with open_store(url) as store:
+        await store.batch_create([{"id": name, "paths": ["."], **more} for name, more in asked.items()])
+        await serve(url)
+        whole = dict((await store.get_state("one")).result or {})
+        whole["findings"] = [{**whole["findings"][0], "waived": True}, *whole["findings"][1:]]
+        await store.create({"id": "waived"})
+        await store.start_processing("waived")
+        await store.complete("waived", whole)
+
+    async def compared(one: str, other: str) -> tuple[int, list[str], str]:
+        answer = await cli("compare", one, other)
+        *told, last = answer.out.splitlines()
+        return answer.code, told, last
+
+    for name in ("narrow", "health"):
+        code, told, last = await compared("one", name)
+        assert code == 1
+        assert len(told) == 2 and all(each.startswith("? ") and each.endswith(" (no longer judged)") for each in told)
+        assert last.endswith("findings: 0 new, 0 gone, 0 the same, 2 no longer judged")
+    _, told, last = await compared("one", "narrow")
+    assert "coverage 100 % → " in last
+    _, (told_one,), last = await compared("one", "another")
+    assert "  a  " in told_one and last.endswith("findings: 0 new, 0 gone, 1 the same, 1 no longer judged")
+    code, told, last = await compared("one", "waived")
+    assert (code, len(told)) == (1, 1) and told[0].endswith(" (newly waived)")
+    assert last.endswith("findings: 0 new, 0 gone, 2 the same, 1 newly waived")
+    _, told, last = await compared("waived", "one")
+    assert told[0].startswith("~ ") and last.endswith("2 the same, 1 waived no longer")
+    shown = (await cli("show", "narrow")).out
+    assert f" checks), rules {RULE_PACK}" in shown and ", coverage " in shown
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -234,7 +278,7 @@ async def test_two_verdicts_are_compared_finding_by_finding(cli: Cli, url: str, 
     assert changed.code == 1
     lines = changed.out.splitlines()
     assert [(line[0], line.split()[3]) for line in lines[:-1]] == [("+", "c"), ("-", "a")]
-    assert lines[-1].endswith("findings: 1 new, 1 gone, 1 the same")
+    assert lines[-1].endswith(f", coverage 100 %, rules {RULE_PACK}; findings: 1 new, 1 gone, 1 the same")
     for name, why in (("waits", "it is pending"), ("old", "its result holds no findings")):
         refused = await cli("compare", "one", name)
         assert refused.code == 1

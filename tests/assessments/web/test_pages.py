@@ -225,7 +225,7 @@ async def test_one_assessment_is_told_whole(store: AssessmentStore, served: Serv
     page = Page((await served.client.get("/assessments/one")).text)
     assert [each["aria-label"] for each in page.all("svg")] == ["Score 41 of 100"]
     assert "1 high finding to mend first." in page.text
-    assert "50 % covered: 1 of 2 checks judged." in page.text
+    assert "50 % covered: 1 of 2 checks judged. Rules" in page.text
     items = [str(each.get("class")) for each in page.all("li")]
     assert [each for each in items if each.startswith("finding")] == ["finding high", "finding low"], "the worst first"
     assert re.search(r"Create\s+pending.*Start\s+pending becomes  → processing.*Complete", page.text, re.DOTALL)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from autocoder_components.assessments.lifecycle.errors import AssessmentError
 from autocoder_components.assessments.lifecycle.states import AssessmentState
 from autocoder_components.assessments.lifecycle.stored import read
+from autocoder_components.assessments.model import Status
 from autocoder_components.assessments.score import JUDGED
 
 Finding = Mapping[str, Any]
@@ -59,14 +61,19 @@ def compared(first: AssessmentState, second: AssessmentState) -> Comparison:
     """What differs between the verdicts of two assessments. Raises NothingToCompareError where one has none."""
     one, other = _report(first), _report(second)
     old, new = _findings(one), _findings(other)
-    places, judging = _places(one), _Judging(other)
+    places, judging = _places(one), _Judging(other, second.request)
     left = {name: each for name, each in old.items() if name not in new}
     gone = {name for name in left if judging.has(places.get(name))}
     both = [(old[name], each) for name, each in new.items() if name in old]
     return Comparison(
         first.assessment_id,
         second.assessment_id,
-        *(_of_score(each, name) for name in ("value", "coverage", "rule_pack") for each in (one, other)),
+        score_first=_of_score(one, "value"),
+        score_second=_of_score(other, "value"),
+        coverage_first=_of_score(one, "coverage"),
+        coverage_second=_of_score(other, "coverage"),
+        rule_pack_first=_of_score(one, "rule_pack"),
+        rule_pack_second=_of_score(other, "rule_pack"),
         new=[each for name, each in new.items() if name not in old],
         gone=[each for name, each in left.items() if name in gone],
         not_judged=[each for name, each in left.items() if name not in gone],
@@ -106,21 +113,28 @@ def _places(report: Mapping[str, Any]) -> dict[str, Place]:
 class _Judging:
     """What an assessment looked at. An older system's result does not say, and counts as having looked at everything."""
 
-    def __init__(self, report: Mapping[str, Any]) -> None:
-        outcomes = _outcomes(report)
-        self._status = {place: str(each.get("status")) for place, each in outcomes}
+    def __init__(self, report: Mapping[str, Any], request: Mapping[str, Any]) -> None:
+        self._status = {place: str(each.get("status")) for place, each in _outcomes(report)}
         targets = [each for each in report.get("targets") or () if isinstance(each, Mapping)]
         self._targets = {(each.get("file"), each.get("server")) for each in targets}
         # Without details, outcomes that passed are left out: then a check that is not there may have passed.
-        self._tells_passes = any(each.get("status") == "pass" for _, each in outcomes)
+        self._tells_passes = request.get("include_details") is not False
+        self._servers = [str(each).lower() for each in request.get("server_filter") or ()]
 
     def has(self, place: Place | None) -> bool:
         """Whether it came to a verdict there, or there is nothing there any more."""
         if place is None:
             return True
         file, server, check = place
+        if place in self._status:
+            return self._status[place] in JUDGED
         # A file that cannot be read has one outcome for all of its servers.
-        status = self._status.get(place) or self._status.get((file, None, check))
-        if status is not None:
-            return status in JUDGED
+        if self._status.get((file, None, check), Status.PASS) not in JUDGED:
+            return False
+        if (
+            server is not None
+            and self._servers
+            and not any(fnmatchcase(server.lower(), each) for each in self._servers)
+        ):
+            return False
         return not (self._tells_passes and (file, server) in self._targets)

@@ -11,7 +11,7 @@ from autocoder import table
 from autocoder_components.assessments.lifecycle.comparing import Comparison
 from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Health, Outline, Stats
 from autocoder_components.assessments.lifecycle.stored import StoredJson
-from autocoder_components.assessments.reports.text import cut, stamp, visible
+from autocoder_components.assessments.reports.text import cut, percent, stamp, visible
 
 
 def data_of(value: Any) -> dict[str, Any]:
@@ -67,7 +67,18 @@ def _score(state: AssessmentState) -> str | None:
         return None
     counts = score.get("counts") or {}
     found = ", ".join(f"{number} {severity}" for severity, number in counts.items() if number) or "no findings"
-    return f"{'none' if score.get('value') is None else score['value']} ({found})"
+    value = "none" if score.get("value") is None else score["value"]
+    judged = f" ({score.get('judged')} of {score.get('planned')} checks)" if score.get("planned") is not None else ""
+    return f"{value} ({found}), {_coverage(score.get('coverage'))}{judged}, {_rules(score.get('rule_pack'))}"
+
+
+def _coverage(value: Any) -> str:
+    """A score says little without how much of the plan was judged, and by which rules."""
+    return f"coverage {percent(value)}" if isinstance(value, int | float) else "coverage unknown"
+
+
+def _rules(value: Any) -> str:
+    return f"rules {value or 'unknown'}"
 
 
 def state_table(states: Sequence[Outline]) -> list[str]:
@@ -137,12 +148,32 @@ def health_lines(health: Health) -> list[str]:
 
 def comparison_lines(comparison: Comparison) -> list[str]:
     """What differs between two verdicts, for a person."""
-    changes = [(mark, each) for mark, found in (("+", comparison.new), ("-", comparison.gone)) for each in found]
+    parts = (
+        ("+", comparison.new, "new"),
+        ("-", comparison.gone, "gone"),
+        ("?", comparison.not_judged, "no longer judged"),
+        ("~", comparison.waived, "newly waived"),
+        ("~", comparison.waived_no_longer, "waived no longer"),
+    )
     told = [
         f"{mark} {each['severity']:<9}{each['rule']}  {visible(str(each.get('server') or '-'))}  "
         f"{visible(str(each.get('file', '')))}:{each.get('line', '')}  {visible(str(each.get('message', '')))}"
-        for mark, each in changes
+        + ("" if mark in "+-" else f" ({what})")
+        for mark, found, what in parts
+        for each in found
     ]
-    scores = f"score {comparison.score_first} → {comparison.score_second}"
-    counts = f"{len(comparison.new)} new, {len(comparison.gone)} gone, {comparison.same} the same"
-    return [*told, f"{scores}; findings: {counts}"]
+    scores = _change(
+        *("none" if each is None else str(each) for each in (comparison.score_first, comparison.score_second))
+    )
+    coverage = _change(_coverage(comparison.coverage_first), _coverage(comparison.coverage_second))
+    rules = _change(_rules(comparison.rule_pack_first), _rules(comparison.rule_pack_second))
+    always, same = ("new", "gone"), f"{comparison.same} the same"
+    counts = [f"{len(found)} {what}" for _, found, what in parts if found or what in always]
+    return [
+        *told,
+        visible(f"score {scores}, {coverage}, {rules}; findings: {', '.join([*counts[:2], same, *counts[2:]])}"),
+    ]
+
+
+def _change(first: str, second: str) -> str:
+    return first if first == second else f"{first} → {second}"

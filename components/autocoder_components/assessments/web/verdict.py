@@ -35,6 +35,7 @@ class _Score(BaseModel):
     judged: int
     planned: int
     counts: dict[Severity, int]
+    rule_pack: str | None = None
 
 
 class _Finding(BaseModel):
@@ -128,7 +129,7 @@ def _summary(report: _Report) -> Html:
     words = element(
         "div",
         element("p", headline, class_="headline"),
-        element("p", coverage, class_="hint"),
+        element("p", coverage, " Rules ", said(score.rule_pack or "unknown"), ".", class_="hint"),
         element("ul", *listed, class_="counts", aria_label="Findings by severity"),
     )
     return element(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -10,8 +12,10 @@ import anyio
 import httpx2
 import pytest
 import sqlalchemy as sa
+from autocoder_components.assessments.lifecycle.output import state_data, state_json
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
+from autocoder_components.assessments.lifecycle.stored import StoredJson
 from autocoder_components.assessments.settings import ServiceSettings
 from autocoder_components.assessments.web.api import OPERATIONS
 from autocoder_components.assessments.web.openapi import document
@@ -107,6 +111,30 @@ async def test_a_batch_is_stored_whole_or_not_at_all(store: AssessmentStore, ser
 )
 async def test_what_is_no_batch_is_refused_by_field(served: Served, body: Any, field: str) -> None:
     problem(await served.client.post(f"{PREFIX}/batch", json=body), 422, "invalid_request", field)
+
+
+async def test_a_result_is_passed_on_as_it_is_stored(
+    store: AssessmentStore, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large one neither the reading nor the writing holds up the others who ask."""
+    await store.create({"id": "one", "paths": ["é"]})
+    await store.start_processing("one")
+    await store.complete("one", {"findings": [{"message": "ünd\ud800"}], "score": None})
+
+    def small(stored: StoredJson) -> dict[str, Any]:
+        assert "findings" not in stored.text, "it was read"
+        return dict(json.loads(stored.text))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredJson, "read", small)
+        shown = await served.client.get(f"{PREFIX}/one")
+        waited = await served.client.get(f"{PREFIX}/one/wait")
+        told = (await served.client.get(f"{PREFIX}/one/events")).text
+    state = await store.get_state("one", fresh=True)
+    assert shown.json() == waited.json()["assessment"] == state_data(state)
+    assert json.loads(told.rpartition("data: ")[2]) == shown.json()
+    spread = replace(state, result=StoredJson(json.dumps(state.result and dict(state.result), indent=1)))
+    assert "\n" not in state_json(spread) and json.loads(state_json(spread)) == shown.json()
 
 
 async def test_what_is_not_there_is_not_found(served: Served) -> None:

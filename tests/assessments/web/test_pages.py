@@ -12,7 +12,7 @@ import pytest
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.reports.text import visible
 from autocoder_components.assessments.web.markup import LONGEST, Html, element, joined, said, text
-from autocoder_components.assessments.web.verdict import verdict
+from autocoder_components.assessments.web.verdict import MOST_FINDINGS, MOST_LINES, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -217,6 +217,22 @@ async def test_hostile_text_stays_text_wherever_it_is_shown(store: AssessmentSto
         assert "\u202e" not in answer.text and "\x1b" not in answer.text and "\x00" not in answer.text
         assert page.open == []
     assert "alert(2)" in Page(pages[2].text).text, "it is shown, as text"
+
+
+@pytest.mark.anyio
+async def test_of_a_large_result_no_more_is_made_than_a_page_shows(store: AssessmentStore, served: Served) -> None:
+    low, high = ({**REPORTED["findings"][0], "severity": each, "fingerprint": each} for each in ("low", "high"))
+    many = [*[low] * MOST_FINDINGS, high, {"severity": "low"}]
+    passed = {"status": "pass", "of a later version": True}
+    await completed(store, "many", {**REPORTED, "findings": many, "outcomes": [*REPORTED["outcomes"], passed]})
+    page = Page((await served.client.get("/assessments/many")).text)
+    items = [str(each.get("class")) for each in page.all("li") if str(each.get("class")).startswith("finding ")]
+    assert len(items) == MOST_FINDINGS and items[:2] == ["finding high", "finding low"]
+    assert "And 2 more; the JSON has all of them." in page.text
+    assert "1 check came to no verdict" in page.text
+    await completed(store, "odd", {"rows": ["x"] * 3 * MOST_LINES, "zebra": 1})
+    text = Page((await served.client.get("/assessments/odd")).text).text
+    assert text.count('"x"') == MOST_LINES - 1 and "…" in text and "zebra" not in text
 
 
 @pytest.mark.anyio

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from autocoder import table
 from autocoder_components.assessments.lifecycle.comparing import Comparison
 from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Health, Outline, Stats
-from autocoder_components.assessments.lifecycle.stored import StoredJson
+from autocoder_components.assessments.lifecycle.stored import StoredJson, read
 from autocoder_components.assessments.reports.text import cut, percent, stamp, visible
 
 
@@ -30,14 +31,41 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+def outline_data(state: Outline) -> dict[str, Any]:
+    """How an assessment stands, in JSON's types."""
+    return {each.name: _plain(getattr(state, each.name)) for each in fields(Outline)}
+
+
+def state_json(state: AssessmentState) -> str:
+    """The same as `state_data` as JSON of one line: what is stored is passed on as it is, for it may have megabytes."""
+    shown = shown_request(state)
+    head = json.dumps(outline_data(state), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    result = "null" if state.result is None else _text(state.result)
+    return f'{head[:-1]},"request":{_text(shown)},"result":{result}}}'
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    if not isinstance(value, StoredJson):
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    # A line break in JSON can only stand between its parts.
+    return value.text.replace("\r", " ").replace("\n", " ")
+
+
+def shown_request(state: AssessmentState) -> Mapping[str, Any]:
+    """The request with nothing of inline configurations but their names: their text may hold credentials."""
+    request = state.request
+    if isinstance(request, StoredJson) and '"candidates"' not in request.text:
+        return request
+    candidates = request.get("candidates")
+    if not candidates:
+        return request
+    hidden = [{name: each.get(name) for name in ("name", "client") if name in each} for each in candidates]
+    return {**request, "candidates": hidden}
+
+
 def state_data(state: AssessmentState) -> dict[str, Any]:
-    """All of an assessment, but of inline configurations only their names: their text may hold credentials."""
-    data = data_of(state)
-    candidates = state.request.get("candidates")
-    if candidates:
-        hidden = [{name: each.get(name) for name in ("name", "client") if name in each} for each in candidates]
-        data["request"] = {**state.request, "candidates": hidden}
-    return data
+    """All of an assessment, but of inline configurations only their names."""
+    return data_of(state) | {"request": read(shown_request(state))}
 
 
 def state_lines(state: AssessmentState) -> list[str]:

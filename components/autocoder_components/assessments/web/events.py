@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio
 from starlette.requests import Request
 
-from autocoder_components.assessments.lifecycle.output import data_of, state_data
+from autocoder_components.assessments.lifecycle.output import data_of, outline_data, state_json
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
 from autocoder_components.assessments.lifecycle.states import AssessmentState
 from autocoder_components.assessments.web.problems import Refusal, problem_response, refusal_of
@@ -97,7 +97,7 @@ class _Told:
                 # Asked as a waiter asks, who gets the whole result even where the row does not keep it.
                 whole = await waited(self._service, self._id, 0)
                 if whole.version == state.version:
-                    yield _event("settled", json.dumps(state_data(whole)), f"{self._behind}.settled")
+                    yield _event("settled", state_json(whole), f"{self._behind}.settled")
                     return
             if anyio.current_time() - self._silent_since >= options.keep_alive:
                 self._silent_since = anyio.current_time()
@@ -118,7 +118,7 @@ class _Told:
 
     def _changed(self, state: AssessmentState) -> list[bytes]:
         """How the assessment is now, where that is news: progress moves between the entries of the trail."""
-        data = state_data(state)
+        data = outline_data(state)
         outline = {name: data[name] for name in _OUTLINE}
         if outline == self._outline:
             return []

@@ -28,7 +28,7 @@ Child = str | int | None
 
 def text(value: str | int) -> Html:
     """A value fit for text and for quoted attributes: unseen characters visible, cut, escaped."""
-    return value if isinstance(value, Html) else Html(html.escape(cut(visible(str(value)), LONGEST)))
+    return value if isinstance(value, Html) else Html(html.escape(cut(visible(str(value)[: LONGEST + 1]), LONGEST)))
 
 
 def joined(children: Iterable[Child]) -> Html:

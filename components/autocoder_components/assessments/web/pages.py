@@ -10,9 +10,10 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from autocoder_components.assessments.lifecycle.output import state_data
+from autocoder_components.assessments.lifecycle.output import shown_request
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Page
 from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, Outline, State
+from autocoder_components.assessments.lifecycle.stored import read
 from autocoder_components.assessments.web.api import Instant, ListQuery, page_of, place_of
 from autocoder_components.assessments.web.bodies import id_of, read_form, read_query
 from autocoder_components.assessments.web.layout import asset, assets, empty, login_page, notice, page
@@ -221,11 +222,10 @@ def _entry(entry: AuditEntry) -> Html:
 
 
 def _request(state: AssessmentState, place: str) -> Html:
-    data = state_data(state)
     shown = element(
         "details",
         element("summary", "What was asked for", id="asked"),
-        preformatted(data["request"], labelled_by="asked"),
+        preformatted(read(shown_request(state)), labelled_by="asked"),
     )
     file = f"{state.assessment_id}.json"
     download = element("a", "download it", href=place, download=file)

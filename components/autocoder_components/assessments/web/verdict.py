@@ -22,7 +22,11 @@ from autocoder_components.assessments.web.markup import Html, code, element, joi
 
 MOST_FINDINGS = 500
 MOST_OUTCOMES = 200
+MOST_LINES = 5000
+MOST_CHARACTERS = 1_000_000
 _NO_VERDICT = (Status.ERROR, Status.MANUAL, Status.SKIPPED, Status.WAIVED)
+_VERDICTS = frozenset({each.value for each in Status} - set(_NO_VERDICT))
+_RANKS = {each.value: each.rank for each in Severity}
 _LOOKS = {Status.PASS: "pass", Status.FAIL: "high", Status.ERROR: "critical", Status.MANUAL: "medium"}
 _GOOD, _FAIR = 90, 60
 _FROZEN = ConfigDict(frozen=True, extra="ignore")
@@ -80,38 +84,59 @@ def verdict(result: Mapping[str, Any]) -> Html:
     try:
         if result.get("format") != FORMAT:
             return _as_it_is(result)
-        report = _Report.model_validate(result)
+        report = _Report.model_validate(_bounded(result))
     except ValidationError:
         return _as_it_is(result)
     sections = (
         _summary(report),
-        _findings(report),
+        _findings(report, len(result.get("findings") or ())),
         controls_section(report.compliance),
         waivers_section(report.waivers),
     )
     return joined([*sections, _not_judged(report.outcomes)])
 
 
-def as_text(value: Any) -> str:
-    """JSON for reading."""
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+def _bounded(result: Mapping[str, Any]) -> dict[str, Any]:
+    """As much of a report as a page shows: of megabytes of findings most would be read for nothing."""
+    bounded, findings, outcomes = dict(result), result.get("findings"), result.get("outcomes")
+    if isinstance(findings, list):
+        # Ours come in this order; for a report of anybody else's it is made.
+        bounded["findings"] = sorted(findings, key=_rank)[:MOST_FINDINGS]
+    if isinstance(outcomes, list):
+        bounded["outcomes"] = [
+            each for each in outcomes if not isinstance(each, dict) or each.get("status") not in _VERDICTS
+        ]
+    return bounded
+
+
+def _rank(finding: Any) -> int:
+    """Its place; what has none comes first, and is not overlooked."""
+    return _RANKS.get(str(finding.get("severity")), -1) if isinstance(finding, dict) else -1
 
 
 def _as_it_is(result: Mapping[str, Any]) -> Html:
-    body = element("pre", *_lines(as_text(result)), class_="card json", tabindex="0", aria_labelledby="result")
+    body = element("pre", *_lines(result), class_="card json", tabindex="0", aria_labelledby="result")
     return element("section", element("h2", "Result", id="result"), body, aria_labelledby="result")
 
 
-def _lines(text: str) -> list[str | Html]:
-    """Text line by line: a line break is no unseen character here, and what is too long is cut by the line."""
-    return [part for line in text.split("\n")[:5000] for part in (line, Html("\n"))]
+def _lines(value: Any) -> list[str | Html]:
+    """JSON for reading, line by line: a line break is no unseen character here, and what is too long is cut by the line.
+
+    No more of it is written than is shown.
+    """
+    parts, lines, characters = list[str](), 0, 0
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False, sort_keys=True).iterencode(value):
+        parts.append(part)
+        lines, characters = lines + part.count("\n"), characters + len(part)
+        if lines >= MOST_LINES or characters >= MOST_CHARACTERS:
+            parts.append("\n…")
+            break
+    return [part for line in "".join(parts).split("\n") for part in (line, Html("\n"))]
 
 
 def preformatted(value: Any, *, labelled_by: str) -> Html:
     """JSON in a box of its own that a keyboard can scroll."""
-    return element(
-        "pre", *_lines(as_text(value)), class_="json", tabindex="0", role="region", aria_labelledby=labelled_by
-    )
+    return element("pre", *_lines(value), class_="json", tabindex="0", role="region", aria_labelledby=labelled_by)
 
 
 def _summary(report: _Report) -> Html:
@@ -168,17 +193,15 @@ def _badge(severity: Severity, text: str) -> Html:
     return element("span", text, class_=f"badge {severity}")
 
 
-def _findings(report: _Report) -> Html:
+def _findings(report: _Report, total: int) -> Html:
     if report.findings is None:
         body = empty("Not kept", "Of this verdict only the numbers are kept.")
     elif not report.findings:
         body = empty("No findings", "Nothing that the rules look for was found.")
     else:
-        # Ours come in this order; for a report of anybody else's it is made.
-        ordered = sorted(report.findings, key=lambda each: each.severity.rank)
-        more = len(ordered) - MOST_FINDINGS
+        more = total - len(report.findings)
         rest = notice(element("p", f"And {more} more; the JSON has all of them.")) if more > 0 else None
-        items = [_finding(each) for each in ordered[:MOST_FINDINGS]]
+        items = [_finding(each) for each in report.findings]
         body = joined([element("ul", *items, class_="findings"), rest])
     return element("section", element("h2", "Findings", id="findings"), body, aria_labelledby="findings")
 

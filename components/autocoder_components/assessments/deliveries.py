@@ -3,6 +3,9 @@
 The row of such an assessment has the numbers alone from the moment it is completed. The whole result lies beside it, in the
 table for what has no table of its own (`sink_storage`), written by the same transaction: who waits may be another process, on
 another machine, and may have been cut off when the verdict came. After KEPT it is deleted.
+
+Not deleted with it is what the framework keeps of messages that were between two components at the end of an epoch: those hold
+findings, too, and stay for `keep_messages` of the database. Who needs them gone sooner says less there.
 """
 
 from __future__ import annotations

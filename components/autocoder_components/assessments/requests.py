@@ -166,7 +166,8 @@ class RequestSpec(BaseModel):
     save_results: bool = Field(
         default=True,
         validation_alias=_option("save_results", "saveResults"),
-        description="false: only the numbers are kept; who waits for the result gets all of it",
+        description="false: only the numbers are kept; who waits for the result gets all of it. Messages of the pipeline that "
+        "were on their way when it noted where it stands hold findings, too, until `keep_messages` of the database is over",
     )
     timeout: float | None = Field(
         default=None, gt=0, le=LONGEST_TIMEOUT, description="seconds that probing one server may take at most"

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
-from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, State
+from autocoder_components.assessments.lifecycle.states import AuditEntry, Outline, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.moving import AssessmentRouter, MovingFlags
 
@@ -75,8 +75,8 @@ def run(url: str, folder: Path, name: str, *, kill_at: int | None) -> Ran:
     return Ran(said, process.returncode)
 
 
-async def everything(store: AssessmentStore) -> dict[str, AssessmentState]:
-    found: dict[str, AssessmentState] = {}
+async def everything(store: AssessmentStore) -> dict[str, Outline]:
+    found: dict[str, Outline] = {}
     after = None
     while True:
         page = await store.list_assessments(limit=1000, after=after)
@@ -133,7 +133,7 @@ async def test_a_move_that_is_killed_half_way_loses_none_and_doubles_none(url: s
 
 
 def judge(
-    stored: dict[str, AssessmentState],
+    stored: dict[str, Outline],
     trail: dict[str, list[AuditEntry]],
     exported: dict[str, str],
     older: OlderSystem,

@@ -20,7 +20,7 @@ _SECRET_NAME = re.compile(
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(@)", re.IGNORECASE)
 # A field of an object in JSON, up to the end of a value that is a text.
 _FIELD: Final = re.compile(r'("(?P<name>[^"\\]{1,100})"\s{0,20}:\s{0,20}")(?:[^"\\]|\\.)+')
-_DATABASE_URL: Final = re.compile(r"(sqlite|postgres(ql)?)(\+[a-z0-9]+)?://", re.IGNORECASE)
+_DATABASE_URL: Final = re.compile(r"(sqlite|postgres(ql)?|rediss?|unix)(\+[a-z0-9]+)?://", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -38,7 +38,8 @@ class Redactor:
     def add(self, *secrets: str) -> None:
         """Remember secrets; those under 4 characters would mask ordinary words and are left to the masking types.
 
-        Of the URL of a database the passwords are secret; which file or server it names is what a person has to read.
+        Of the URL of a database or a Redis the passwords are secret; which file or server it names is what a person has to
+        read.
         """
         for secret in secrets:
             parts = url_secrets(secret) if _DATABASE_URL.match(secret) else {secret}

@@ -34,11 +34,17 @@ VALUES = st.recursive(
             "postgresql://me:***@host/shop: ***, ***, ***, till",
         ),
         ("postgresql+asyncpg://me:p%40ss@host/shop", "p@ss at host", "*** at host"),
+        (
+            "redis://:hunter2@cache:6379/0",
+            "the cache redis://:hunter2@cache:6379/0",
+            "the cache redis://:***@cache:6379/0",
+        ),
+        ("rediss://cache:6379/0", "the cache rediss://cache:6379/0", "the cache rediss://cache:6379/0"),
         ("https://hooks.example/T1/B2", "posted to https://hooks.example/T1/B2", "posted to ***"),
         ("postgresql://[host/shop", "no server at postgresql://[host/shop", "no server at ***"),
     ],
 )
-def test_of_the_url_of_a_database_the_passwords_are_masked_and_of_all_else_the_whole(
+def test_of_the_url_of_a_database_or_a_redis_the_passwords_are_masked_and_of_all_else_the_whole(
     secret: str, text: str, shown: str
 ) -> None:
     assert Redactor([secret])(text) == shown

@@ -13,6 +13,7 @@ from autocoder_components.assessments.lifecycle.errors import (
     InvalidRequestError,
 )
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
+from autocoder_components.assessments.lifecycle.requests import judged
 from autocoder_components.assessments.lifecycle.states import Actor, Policy, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
@@ -74,6 +75,23 @@ async def counts(database: Database) -> list[int]:
             (await connection.execute(sa.select(sa.func.count()).select_from(each))).scalar_one()
             for each in (assessment_states, assessment_state_audit, port_messages)
         ]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"prioritty": 1}, "prioritty: there is no such field; did you mean 'priority'?"),
+        ({"options": {"checkSecurty": 1}}, "checkSecurty: there is no such field; did you mean 'checkSecurity'?"),
+        ({"zzz": 1}, "zzz: there is no such field"),
+        ({"candidates": [{"nam": "x"}]}, "candidates.0.text: is missing; candidates.0.nam: there is no such field"),
+        ({"priority": True}, "priority: must be a number, not true or false"),
+        ([], "request: has to be a JSON object"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_told_with_its_cure(written: Any, said: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        judged(written, Policy())
+    assert str(caught.value) == f"the request cannot be stored: {said}"
 
 
 @pytest.mark.parametrize(("wrong", "field"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])

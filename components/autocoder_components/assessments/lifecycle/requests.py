@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.states import Policy
 from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
+from autocoder_components.assessments.lifecycle.wording import told
 from autocoder_components.assessments.requests import CandidateSpec, RequestSpec
 
 MOST_BYTES: Final = 1024 * 1024
@@ -190,7 +191,5 @@ def _validated(written: Mapping[str, Any]) -> AssessmentRequest:
     try:
         return AssessmentRequest.model_validate(written)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        fields: Sequence[str] = [".".join(map(str, each["loc"])) or "request" for each in found]
-        said = "; ".join(f"{field}: {each['msg']}" for field, each in zip(fields, found, strict=True))
+        fields, said = told(error, AssessmentRequest, "request")
         raise InvalidRequestError(f"the request cannot be stored: {said}", fields) from None

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from autocoder import parse_json
+from autocoder_components.assessments.lifecycle.wording import told
 from autocoder_components.assessments.web.problems import Refusal
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -107,9 +108,7 @@ def judged_by(model: type[Model], given: Any, *, status: int, code: str) -> Mode
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        fields = [".".join(map(str, each["loc"])) or "body" for each in found]
-        said = "; ".join(f"{name}: {each['msg']}" for name, each in zip(fields, found, strict=True))
+        fields, said = told(error, model, "body")
         raise Refusal(status, code, said, fields) from None
 
 

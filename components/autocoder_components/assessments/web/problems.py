@@ -75,7 +75,7 @@ def refusal_of(error: Exception) -> Refusal:
         case Refusal():
             return error
         case AssessmentNotFoundError():
-            return Refusal(404, "not_found", str(error), ["assessment_id"])
+            return Refusal(404, "not_found", f"there is no assessment {error.assessment_id!r}", ["assessment_id"])
         case ConflictingRequestError():
             return Refusal(409, "conflict", str(error), error.fields)
         case InvalidRequestError():

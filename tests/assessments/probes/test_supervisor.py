@@ -16,6 +16,7 @@ from autocoder_components.assessments import ProbeServer
 from autocoder_components.assessments.model import Status
 from autocoder_components.assessments.probes import processes
 
+from tests.assessments.deep.test_component import inspect
 from tests.assessments.probes.conftest import Write, check_of, is_running, pids_in, probe, rules, stdio
 from tests.assessments.probes.test_stdio import DEAF, LEGACY, PARENT, STAY
 
@@ -55,6 +56,19 @@ for _ in range(8):
             except ChildProcessError:
                 pass
 """
+CHAIN = """
+import os, sys, time
+until = time.monotonic() + 20
+if os.fork() == 0:
+    os.setsid()
+    for stream in range(3): os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    while time.monotonic() < until:
+        if os.fork(): os._exit(0)
+        if APART: os.setsid()
+        time.sleep(PAUSE)
+    os._exit(0)
+"""
+"""Each process starts the next one and ends: whoever looks at them one by one sees corpses only."""
 PROBER = """
 import json, sys, anyio
 from tests.assessments.probes.conftest import probe
@@ -139,8 +153,52 @@ async def test_what_forks_on_and_on_is_ended(program: Write) -> None:
     server = program(FORKS + LEGACY)
     outcome = await probe(stdio(server))
     assert rules(outcome) == ["AC-815"]
+    assert not running(server[1])
+
+
+@pytest.mark.parametrize(("pause", "apart"), [("0", "False"), ("0.02", "False"), ("0", "True")])
+async def test_what_goes_from_process_to_process_is_seen_and_ended(program: Write, pause: str, apart: str) -> None:
+    server = program(CHAIN.replace("PAUSE", pause).replace("APART", apart) + LEGACY)
+    for _ in range(4):
+        outcome = await probe(stdio(server))
+        assert rules(outcome) == ["AC-815"]
+        assert "leaves processes behind" in outcome.findings[0].message
+        # One look may see none, too.
+        assert not any(running(server[1]) for _ in range(10))
+
+
+async def test_the_chain_ends_with_the_prober_that_is_killed(program: Write, prober: Prober) -> None:
+    server = program(CHAIN.replace("PAUSE", "0").replace("APART", "False") + STAY)
+    process = prober(stdio(server))
+    with anyio.fail_after(60):
+        while len(running(server[1])) < 2:
+            await anyio.sleep(0.01)
+    process.kill()
+    process.wait()
+    with anyio.fail_after(10):  # it would go on for 20 seconds by itself
+        while any(running(server[1]) for _ in range(10)):
+            await anyio.sleep(0.01)
+
+
+async def test_what_cannot_be_ended_is_told(program: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lame = tmp_path / "supervisor.py"
+    source = processes._SUPERVISOR.read_text(encoding="utf-8")
+    lame.write_text(source.replace("GIVE_UP: Final = 10.0", "GIVE_UP: Final = 0.2").replace("signal.SIGKILL)", "0)"))
+    monkeypatch.setattr(processes, "_SUPERVISOR", lame)
+    pids = tmp_path / "pids"
+    server = stdio([*program(HIDE + LEGACY), str(pids)])
+    for outcome in (await probe(server), await inspect(server)):
+        assert outcome.status is Status.FAIL
+        assert rules(outcome) == ["AC-815"]
+        assert "could not all be ended" in outcome.findings[0].message
+    for each in await pids_in(pids, 2):
+        os.kill(each, signal.SIGKILL)
+
+
+def running(word: str) -> list[str]:
+    """The processes with this word in their command."""
     here = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    assert not [entry.name for entry in here if server[1].encode() in command_of(entry)]
+    return [each.name for each in here if word.encode() in command_of(each)]
 
 
 def command_of(entry: Path) -> bytes:
@@ -157,7 +215,8 @@ async def test_one_that_kills_its_supervisor_leaves_nothing_all_the_same(program
     outcome = await probe(stdio([*program(DEAF + PARENT + kill + STAY), str(pids)]), timeout=3)
     started = await pids_in(pids, 0)
     assert await gone(started)
-    assert rules(outcome) == ["AC-812"]
+    assert rules(outcome) == ["AC-812", "AC-815"]
+    assert "What watched over the server was killed" in outcome.findings[1].message
 
 
 async def test_one_that_stops_itself_is_ended(program: Write, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class ProbeServer(Asking, Transformer[Check, Outcome], concurrency=8, ordered=Fa
 
     A program gets the variables of its configuration and those of `pass_on`, nothing else, and a supervisor: when the probe
     is over, however it ended, a kill of this process included, all its processes are (on Linux wherever they went, elsewhere
-    those of its process group). Nothing that a server says is quoted or kept.
+    those of its process group); where that is not certain it is a finding. Nothing that a server says is quoted or kept.
 
     ```yaml
     status:

@@ -38,17 +38,26 @@ class Limits:
 
 @dataclass(slots=True)
 class Trace:
-    """How far a probe has come: `stage` says what it waits for, `remarks` what it saw on the way."""
+    """How far a probe has come: `stage` says what it waits for, `remarks` what it saw on the way.
+
+    `escaped` says that something of a program may still run: whatever else is found, that has to be told.
+    """
 
     stage: str = "starting"
     remarks: list[Remark] = field(default_factory=list)
     answered: bool = False
+    escaped: Remark | None = None
 
     def remark(self, rule: RuleInfo, message: str) -> None:
         """Note something; the same thing twice is one remark."""
         remark = Remark(rule, message)
         if remark not in self.remarks:
             self.remarks.append(remark)
+
+    def escape(self, rule: RuleInfo, message: str) -> None:
+        """Note that something may still run, before all else that was noted."""
+        self.escaped = Remark(rule, message)
+        self.remarks.insert(0, self.escaped)
 
     def heard(self, tool: Mapping[str, Any]) -> None:
         """A tool as the server lists it, one after the other. Who wants to know more than their number overrides this."""

@@ -37,6 +37,11 @@ _PROC: Final = Path("/proc")
 _END: Final = 15.0
 _PAUSE: Final = 0.02
 _SWEEPS: Final = 100
+_ESCAPED: Final = {
+    True: "The server left processes behind that could not all be ended; look for them on this machine",
+    False: "What watched over the server was killed: whether it left processes behind is not known; look for them on this machine",
+}
+"""What is known by whether the supervisor came to its end."""
 
 
 @dataclass(slots=True)
@@ -44,13 +49,13 @@ class Started:
     """A running program. Whoever is done with it in good order says so, and then its end is judged, too.
 
     `process` is its supervisor, whose standard streams are those of the program. `returncode` is the program's, negative for
-    a signal, None while it runs or where its supervisor was killed; `left` is how many of its processes it left behind.
+    a signal, None while it runs or where its supervisor was killed; `left` says that it left processes of its own behind.
     """
 
     process: Process
     done: bool = False
     returncode: int | None = None
-    left: int = 0
+    left: bool = False
     _control: socket.socket = field(kw_only=True)
     _heard: bytearray = field(default_factory=bytearray)
     _over: bool = False
@@ -60,7 +65,7 @@ class Started:
         while not self._over:
             word, *numbers = (await self._said()).split()
             if word == "X":
-                self.returncode, self.left = int(numbers[0]), int(numbers[1])
+                self.returncode, self.left = int(numbers[0]), numbers[1] != "0"
             self._over = word in {"X", "gone"}
 
     async def _begin(self, argv: Sequence[str], environment: Mapping[str, str], folder: Path | None) -> None:
@@ -138,15 +143,20 @@ class Started:
         if self.done and not late and self.left:
             trace.remark(UNCLEAN_EXIT, "The server leaves processes behind")
 
-    async def _close(self, mark: str) -> None:
-        """Let the supervisor kill what is left, and do it from here where it was killed itself or cannot."""
+    async def _close(self, mark: str, trace: Trace) -> None:
+        """Let the supervisor kill what is left, and do it from here where it was killed itself or cannot.
+
+        It alone knows for certain that nothing is left; without its word no probe has come to a good end.
+        """
         self._control.close()
         with anyio.move_on_after(_END):
             await self.process.wait()
-        if self.process.returncode != 0:
+        code = self.process.returncode
+        if code != 0:
             with suppress(ProcessLookupError):
                 self.process.kill()
             await _sweep(mark)
+            trace.escape(UNCLEAN_EXIT, _ESCAPED[code == 1])
         await self.process.aclose()
 
 
@@ -157,8 +167,8 @@ async def started(
     """Run a program in the block, with this environment and no other variable than the mark; none of it outlives the block.
 
     `argv[0]` is a path. Whatever ends the block, cancellation and the death of this process too, all processes are gone when
-    it is left: it takes at most two times `grace` seconds and the time that the kernel needs. Raises ProbeError where the
-    program cannot be started.
+    it is left, or the trace says that this is not certain: it takes at most two times `grace` seconds and the time that the
+    kernel needs. Raises ProbeError where the program cannot be started.
     """
     mark = secrets.token_hex(16)
     ours, theirs = socket.socketpair()
@@ -182,7 +192,7 @@ async def started(
                 if begun:
                     await running._leave(grace, trace)
             finally:
-                await running._close(mark)
+                await running._close(mark, trace)
 
 
 async def _supervisor(control: socket.socket) -> Process:

@@ -6,8 +6,12 @@ whatever way, everything that the program started is killed. On Linux this proce
 no new session, double fork or cleared environment hides a process from it, and the program is killed with it. Elsewhere
 what has left the program's process group is not seen.
 
+What adopts knows for certain that nothing is left: it has no child, and the kernel says so. No look into /proc does, for a
+chain of processes, each of which starts the next and ends, goes on between two looks.
+
 To the probe: `S` the program runs, `E errno` it could not be started (0: its words cannot be passed on), `X status left` it
-has ended, so many of its processes have not. From the probe: the length and JSON of what to start, then `T` for SIGTERM.
+has ended, and whether (1) others of its processes have not. From the probe: the length and JSON of what to start, then `T`
+for SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,9 +34,11 @@ LOOK: Final = 1.0
 GIVE_UP: Final = 10.0
 """Seconds after which what cannot be killed, another user's process for one, is left."""
 PAUSE: Final = 0.01
+AT_ONCE: Final = 10_000
+"""Corpses that are buried before anything else is looked at again."""
 _SET_DEATH_SIGNAL: Final = 1
 _SET_CHILD_SUBREAPER: Final = 36
-_DEAD: Final = frozenset({b"Z", b"X"})
+_ALL_KINDS: Final = 0x40000000  # __WALL: also children whose end sends another signal than SIGCHLD
 
 
 def main() -> int:
@@ -117,10 +123,10 @@ def _watch(control: socket.socket, child: int, parent: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     told = False
     while os.getppid() == parent:
-        status = None if told else _status(child)
-        if status is not None:
+        status, left = _ended(child)
+        if status is not None and not told:
             told = True
-            _say(control, f"X {status} {len(_children(but=child)) if LINUX else int(_signal(child, 0))}")
+            _say(control, f"X {status} {int(left)}")
         ready, _, _ = select.select([control.fileno(), woken], [], [], LOOK)
         if woken in ready:
             with suppress(BlockingIOError):
@@ -129,7 +135,8 @@ def _watch(control: socket.socket, child: int, parent: int) -> None:
             asked = _heard(control)
             if not asked:
                 return
-            _signal(child, signal.SIGTERM)
+            if not told:  # its number may be another's since
+                _signal(child, signal.SIGTERM)
 
 
 def _heard(control: socket.socket) -> bytes:
@@ -139,61 +146,95 @@ def _heard(control: socket.socket) -> bytes:
         return b""
 
 
-def _status(child: int) -> int | None:
-    """The exit code of the program (a signal is negative), None while it runs.
-
-    Its corpse stays, where the system allows to look at one: so long its number, which is its group's, is nobody else's.
-    """
-    if not hasattr(os, "waitid"):
+def _ended(child: int) -> tuple[int | None, bool]:
+    """The exit code of the program (a signal is negative; None while it runs), and whether others of its processes run."""
+    if LINUX:
+        ended, left = _bury()
+        return ended.get(child), left
+    if hasattr(os, "waitid"):  # its corpse stays: so long its number, which is its group's, is nobody else's
         with suppress(ChildProcessError):
-            pid, status = os.waitpid(child, os.WNOHANG)
-            return os.waitstatus_to_exitcode(status) if pid else None
-        return None
-    while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-        if ended.si_pid == child:
-            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        os.waitpid(ended.si_pid, os.WNOHANG)
-    return None
+            seen = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if seen is not None:
+                status = seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
+                return status, _signal(child, 0)
+        return None, True
+    with suppress(ChildProcessError):
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status), _signal(child, 0)
+    return None, True
+
+
+def _bury() -> tuple[dict[int, int], bool]:
+    """Bury the children that have ended: their exit codes, and whether there are others.
+
+    That there are none is certain: whatever a child leaves behind is a child of this process before its corpse can be buried.
+    """
+    ended: dict[int, int] = {}
+    for _ in range(AT_ONCE):
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | _ALL_KINDS)
+        except ChildProcessError:
+            return ended, False
+        if not pid:
+            break
+        ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended, True
 
 
 def _end(child: int) -> bool:
-    """Kill all that is left, and what was being started meanwhile, until there is nothing; whether there is nothing.
-
-    Besides the group only children are killed each time: what loses its parent becomes one, and the number of a process that
-    only this one may bury, and does not, cannot have gone to another.
-    """
+    """Kill all that is left, and what was being started meanwhile, until there is nothing; whether there is nothing."""
     until = time.monotonic() + GIVE_UP
+    before: list[int] | None = None
     while time.monotonic() < until:
-        alive = _signal(child, signal.SIGKILL)
-        if not LINUX:
-            if not alive:
-                return True
-            time.sleep(PAUSE)
-            continue
-        found = _children(but=None)
-        if not found:
+        if not (_bury()[1] if LINUX else _signal(child, signal.SIGKILL)):
             return True
-        for each in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(each, signal.SIGKILL)
-        time.sleep(PAUSE)
+        found = _children() if LINUX else []
+        for each in reversed(found):  # the youngest is the one that may just be starting another
+            _kill(each)
+        if found == before:  # else the race is on with what starts others, and each pause would lose it
+            time.sleep(PAUSE)
+        before = found
     return False
 
 
-def _children(*, but: int | None) -> list[int]:
-    """The children of this process that still run, one left out."""
-    own = str(os.getpid()).encode()
+def _kill(child: int) -> None:
+    """Kill a child with its group.
+
+    The kernel kills a whole group at once: what starts others as fast as it can does not get away in between. The number of a
+    child that only this process may bury, and has not, is nobody else's; nor is that of its group, for the program began a
+    session of its own and no stranger can enter that or those that come of it.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        group = os.getpgid(child)
+        if group != os.getpgrp():
+            os.killpg(group, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(child, signal.SIGKILL)
+
+
+def _children() -> list[int]:
+    """The children of this process, as far as they can be seen; the youngest is the last where the kernel lists them."""
+    own = str(os.getpid())
+    try:
+        if Path("/proc/self").readlink() != Path(own):
+            return []  # the numbers in there are those of another namespace
+        return [int(each) for each in Path(f"/proc/self/task/{own}/children").read_bytes().split()]
+    except OSError:  # a kernel without such a list
+        return sorted(_scanned(own.encode()))
+
+
+def _scanned(parent: bytes) -> list[int]:
     found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == but:
+    for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else ():
+        if not entry.name.isdigit():
             continue
         try:
             # The name in parentheses may hold anything; the state and the parent follow the last one.
-            state, of = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
-        except (OSError, ValueError):
+            if (entry / "stat").read_bytes().rpartition(b")")[2].split()[1] == parent:
+                found.append(int(entry.name))
+        except (OSError, IndexError):
             continue
-        if of == own and state not in _DEAD:
-            found.append(int(entry.name))
     return found
 
 

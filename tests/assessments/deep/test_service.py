@@ -16,6 +16,7 @@ from autocoder_components.assessments import RememberTools
 from autocoder_components.assessments.deep import memory
 from autocoder_components.assessments.deep.definitions import Digests
 from autocoder_components.assessments.deep.memory import Definitions, SeenTools, remembered, seen
+from autocoder_components.assessments.lifecycle.output import state_lines
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import open_store
 from autocoder_components.assessments.lifecycle.tables import assessment_tools
@@ -86,6 +87,30 @@ class TestService:
                     await store.cancel("it", reason="enough")
             assert (await store.get_state("it", fresh=True)).state is State.CANCELLED
         assert not any(map(is_running, started))
+
+
+@pytest.mark.anyio
+async def test_a_server_that_hangs_is_found_within_the_time_of_the_assessment(machine: Path, url: str) -> None:
+    """Though that is less than the probe's own; whose turn came too late for a verdict on it is an error, never a pass."""
+    write(machine / "it.py", STAY)
+    hangs = {"command": sys.executable, "args": ["it.py"]}
+    write(machine / ".mcp.json", servers(a=hangs, b=hangs))
+    asking = {"with": {"allow_exec": True, "timeout": 60, "grace": 0.5}, "concurrency": 1}
+    async with open_store(url) as store:
+        await store.create({"id": "it", "type": "health", "paths": ["."], "deepScan": True, "timeout": 6})
+        await serve(url, status=asking, deep=asking)
+        state = await store.get_state("it", fresh=True)
+    assert (state.state, state.retry_count) == (State.COMPLETED, 0)
+    assert state.result is not None
+    found = [each["message"] for each in state.result["findings"] if each["rule"] == "AC-812"]
+    assert len(found) == 1
+    assert found[0].startswith("No end after ")
+    outcomes = [each for each in state.result["outcomes"] if each["check"] in {"status", "deep"}]
+    assert sorted(each["status"] for each in outcomes) == ["error", "error", "error", "fail"]
+    assert sum("was left of the assessment's time" in (each["reason"] or "") for each in outcomes) == 2
+    assert state.result["score"]["coverage"] < 1
+    (score,) = [each for each in state_lines(state) if each.startswith("score")]
+    assert "; coverage " in score
 
 
 @pytest.mark.anyio

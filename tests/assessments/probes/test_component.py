@@ -147,6 +147,17 @@ class TestFields:
                 (finding,) = (await component.process(check_of(server, timeout=asked))).findings
                 assert said in finding.message
 
+    async def test_what_is_asked_behind_the_time_of_its_assessment_is_an_error_and_not_asked(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def over(_: object) -> float:
+            return -0.1
+
+        monkeypatch.setattr("autocoder_components.assessments.probes.asking.seconds_left", over)
+        outcome = await probe({"command": "no-such-program"})
+        assert outcome.status is Status.ERROR
+        assert "over before the server was asked" in (outcome.reason or "")
+
     async def test_slow(self) -> None:
         async with listening(json_rpc(MODERN)) as port:
             server = {"type": "http", "url": f"http://127.0.0.1:{port}/"}

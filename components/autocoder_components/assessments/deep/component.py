@@ -107,7 +107,7 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
 
     async def _asked(self, check: Check, context: ServerContext, trace: _Listening) -> _Inspected:
         try:
-            await self._ask(context, trace, self._within(check))
+            await self._ask(context, trace, check)
         except NotAskedError as refused:
             return _Inspected(blank(check, Status.SKIPPED, self._refusal(refused)))
         except UnavailableError as missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +16,7 @@ from autocoder_components.assessments.lifecycle.tables import assessment_states
 from autocoder_components.assessments.model import Request
 
 _states: Final = assessment_states.c
+TIME_OVER: Final = "its time is over"
 
 
 async def unwanted(request: Request) -> str | None:
@@ -54,8 +56,25 @@ def _why(request: Request, row: Any, moment: datetime) -> str | None:
     if row.retry_count != request.attempt:
         return f"attempt {row.retry_count} counts now"
     if row.deadline_at <= moment:
-        return "its time is over"
+        return TIME_OVER
     return None
+
+
+async def seconds_left(request: Request) -> float:
+    """For how long a result of this attempt comes in time: below 0 where it is too late, infinite outside the lifecycle."""
+    if request.attempt is None:
+        return math.inf
+    query = sa.select(_states.deadline_at).where(
+        _states.assessment_id == request.assessment_id, _states.retry_count == request.attempt
+    )
+    database = pipeline_database()
+
+    async def found() -> datetime | None:
+        async with database.reading() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
+    deadline = await patiently(database, "read the time of an assessment", found)
+    return math.inf if deadline is None else (deadline - datetime.now(UTC)).total_seconds()
 
 
 async def until_unwanted(request: Request, *, every: float = 0.5) -> str:

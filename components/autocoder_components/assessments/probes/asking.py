@@ -7,14 +7,14 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
 from pydantic import Field
 
 from autocoder import AutocoderError, Component
-from autocoder_components.assessments.lifecycle.wanted import until_unwanted
+from autocoder_components.assessments.lifecycle.wanted import TIME_OVER, seconds_left, until_unwanted
 from autocoder_components.assessments.model import Check, Finding, Outcome, Status
 from autocoder_components.assessments.nodes import Node
 from autocoder_components.assessments.probes.breaker import Breakers
@@ -37,6 +37,10 @@ from autocoder_components.assessments.rules.base import ServerContext
 from autocoder_components.assessments.rules.status import SILENT, UNREACHABLE
 
 T = TypeVar("T")
+TOO_LATE: Final = "the time of the assessment was over before the server was asked; give the request a longer timeout"
+_LOOK: Final = 0.5
+_TO_END: Final = 0.5
+"""Seconds that are kept for the end of a probe, besides the grace of a program."""
 
 
 class CertificatesError(AutocoderError):
@@ -85,12 +89,21 @@ class Asking(Component):
         """Seconds before its end from which a certificate is remarked on."""
         return 0.0
 
-    def _within(self, check: Check) -> float:
-        """The seconds that asking for this check may take."""
-        return min(self.timeout, check.request.timeout or self.timeout)
+    async def _time(self, check: Check) -> tuple[float, bool]:
+        """The seconds that asking for this check may take, and whether they are a fair share.
 
-    async def _ask(self, context: ServerContext, trace: Trace, within: float) -> Answered:
-        """The answer of the server within so many seconds.
+        A probe ends a little before the time of its assessment, so that silence is found by the ordinary way. A server whose
+        turn came late is not to be blamed for the others: less than half of what it could have had is no fair share.
+        """
+        usual = min(self.timeout, check.request.timeout or self.timeout)
+        left = await seconds_left(check.request)
+        if left <= 0:
+            raise UnavailableError(TOO_LATE)
+        within = min(usual, left - min(self.grace + _TO_END, left / 4))
+        return within, within >= usual / 2
+
+    async def _ask(self, context: ServerContext, trace: Trace, check: Check) -> Answered:
+        """The answer of the server within the time that there is.
 
         Raises ProbeError for what is wrong with it, NotAskedError for what is not allowed or cannot be asked, SignInNeededError
         where a person has to sign in, UnavailableError where the fault lies here. Nothing that was started is left.
@@ -103,6 +116,7 @@ class Asking(Component):
             raise UnavailableError(
                 f"the host failed {self.failures} times in a row and is left alone for another {left:.0f} s; assess it later"
             )
+        within, fair = await self._time(check)
         limits = replace(self._limits, patience=min(self._limits.patience, within / 4))
         reached: bool | None = None  # nothing is known where it is cancelled, or never asked
         try:
@@ -114,8 +128,13 @@ class Asking(Component):
             reached = True
             return answered
         except TimeoutError:
+            if not fair:
+                raise UnavailableError(
+                    f"no end after {within:.1f} s, which is all that was left of the assessment's time; give the request a "
+                    "longer timeout"
+                ) from None
             reached = False
-            raise ProbeError(SILENT, f"No end after {within:g} s, {trace.stage}") from None
+            raise ProbeError(SILENT, f"No end after {round(within, 1):g} s, {trace.stage}") from None
         except ProbeError as fault:
             reached = fault.remark.rule is not UNREACHABLE
             raise
@@ -134,21 +153,25 @@ class Asking(Component):
 async def while_wanted(check: Check, work: Callable[[], Awaitable[T]], otherwise: Callable[[str], T]) -> T:
     """What the work comes to; when the assessment is wanted no more it is ended, and `otherwise` is told why.
 
-    Who cancels an assessment does not want its programs to run on.
+    Who cancels an assessment does not want its programs to run on. That its time is over is nothing that is watched for here:
+    who asks is bounded by it, and what it then found is a verdict that has to be told.
     """
     if check.request.attempt is None:
         return await work()
-    made: list[T] = []
+    done: list[T] = []
+    why = ""
 
     async def watch() -> None:
-        made.append(otherwise(await until_unwanted(check.request)))
+        nonlocal why
+        while (why := await until_unwanted(check.request)) == TIME_OVER:  # noqa: ASYNC110  another process cancels
+            await anyio.sleep(_LOOK)
         tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
-        made.append(await work())
+        done.append(await work())
         tasks.cancel_scope.cancel()
-    return made[0]
+    return done[0] if done else otherwise(why)
 
 
 def blank(check: Check, status: Status, reason: str | None) -> Outcome:

@@ -87,7 +87,7 @@ class ProbeServer(Asking, Transformer[Check, Outcome], concurrency=8, ordered=Fa
         status, reason = Status.PASS, ""
         faults: tuple[Remark, ...] = ()
         try:
-            reason = self._said(await self._ask(context, trace, self._within(check)), trace)
+            reason = self._said(await self._ask(context, trace, check), trace)
         except NotAskedError as refused:
             return blank(check, Status.SKIPPED, self._refusal(refused))
         except UnavailableError as missing:

@@ -38,8 +38,8 @@ _END: Final = 15.0
 _PAUSE: Final = 0.02
 _SWEEPS: Final = 100
 _ESCAPED: Final = {
-    True: "The server left processes behind that could not all be ended; look for them on this machine",
-    False: "What watched over the server was killed: whether it left processes behind is not known; look for them on this machine",
+    True: "The server left processes behind that could not all be ended; look for them here",
+    False: "What watched over the server was killed: whether it left processes behind is not known; look for them here",
 }
 """What is known by whether the supervisor came to its end."""
 

@@ -25,7 +25,7 @@ from autocoder import (
 )
 from autocoder_components.assessments.baseline import worst_reached, write_baseline
 from autocoder_components.assessments.model import Assessment, Finding, Outcome, ReportFormat, Severity, Status
-from autocoder_components.assessments.reports.text import plural
+from autocoder_components.assessments.reports.text import plural, visible
 from autocoder_components.assessments.requests import Requests
 from autocoder_components.assessments.sinks import PrintReport, WriteReports
 
@@ -270,7 +270,20 @@ def _verdict(assessment: Assessment, fail_on: str | None) -> int:
     if missing:
         made = f"{plural(len(missing), 'check')} asked for could not be made"
         say(f"the gate is closed: {made} ({missing[0].reason or 'no reason given'})")
-    return 1 if closing or missing else 0
+    refused = [each for each in assessment.outcomes if each.not_allowed]
+    for line in _refusals(refused):
+        say(f"the gate is closed: {line}")
+    return 1 if closing or missing or refused else 0
+
+
+def _refusals(refused: Sequence[Outcome]) -> Iterable[str]:
+    """What was asked for and the environment does not allow, a line for each check: which, why, and where it is allowed."""
+    for kind in dict.fromkeys(each.kind for each in refused):
+        of_kind = [each for each in refused if each.kind is kind]
+        first = of_kind[0]
+        server = visible(str(first.target.server)) if first.target is not None else "-"
+        which = f"{plural(len(of_kind), f'{kind} check')} asked for, {'the first' if len(of_kind) > 1 else 'that'} of {server}"
+        yield f"{which}: {first.reason}, in the settings at pipelines.assess.components.{kind}.with"
 
 
 def _judged(assessment: Assessment) -> bool:

@@ -202,6 +202,7 @@ class Outcome:
 
     `left_out` are the ids of rules of its kind that it did not (or not wholly) judge, so that their silence is no pass.
     `powers` are those of the server's tools that get dangerous together, each with the name of a tool that has it.
+    `not_allowed` says that it was skipped, though asked for, because of what this environment does not allow.
     """
 
     request: Request
@@ -213,6 +214,7 @@ class Outcome:
     reason: str | None = None
     left_out: tuple[str, ...] = ()
     powers: tuple[tuple[str, str], ...] = ()
+    not_allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

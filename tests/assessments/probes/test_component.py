@@ -111,6 +111,27 @@ class TestCommand:
         assert "starting programs is not allowed here" in " ".join(said.out.split())
         assert said.code == 0
 
+    def test_a_gate_is_no_pass_for_what_was_asked_for_and_is_not_allowed(self, machine: Path, assess: Assess) -> None:
+        two = {name: stdio([sys.executable, str(SDK), "stdio"]) for name in ("sums", "more")}
+        write(machine / "clients" / ".mcp.json", servers(**two))
+        said = assess("clients", "--status", "--deep", "--no-reports", "--fail-on", "critical")
+        assert said.code == 1
+        allow = "starting programs is not allowed here; allow it with the field allow_exec of"
+        where = "in the settings at pipelines.assess.components"
+        closed = [each for each in said.err.splitlines() if each.startswith("the gate is closed")]
+        asked = "the gate is closed: 2 {0} checks asked for, the first of sums: {1} {2}, {3}.{0}.with"
+        assert sorted(closed) == [
+            asked.format("deep", allow, "InspectTools", where),
+            asked.format("status", allow, "ProbeServer", where),
+        ]
+        assert assess("clients", "--no-reports", "--fail-on", "critical").code == 0
+
+    def test_what_does_not_apply_closes_no_gate(self, machine: Path, assess: Assess) -> None:
+        socket = {"type": "ws", "url": "wss://mcp.example.org/"}
+        write(machine / "clients" / ".mcp.json", servers(off={"command": "x", "disabled": True}, ws=socket))
+        said = assess("clients", "--status", "--deep", "--no-reports", "--fail-on", "critical")
+        assert (said.code, said.err) == (0, "")
+
     def test_not_asked_for_nothing_is_started_though_it_is_allowed(self, machine: Path, assess: Assess) -> None:
         marker = machine / "started"
         write(machine / "it.py", f"open({str(marker)!r}, 'w')\n{LEGACY}")

@@ -109,7 +109,7 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
         try:
             await self._ask(context, trace, check)
         except NotAskedError as refused:
-            return _Inspected(blank(check, Status.SKIPPED, self._refusal(refused)))
+            return _Inspected(self._refusal(check, refused))
         except UnavailableError as missing:
             return _Inspected(blank(check, Status.ERROR, str(missing)))
         except SignInNeededError as needed:

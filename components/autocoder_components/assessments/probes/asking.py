@@ -145,9 +145,12 @@ class Asking(Component):
             if host is not None and reached is not None:
                 self._breakers.record(host, reached=reached)
 
-    def _refusal(self, refused: NotAskedError) -> str:
-        """Why a server was not asked, with the field that would allow it."""
-        return f"{refused}; {refused.cure} of {type(self).__name__}" if refused.cure else str(refused)
+    def _refusal(self, check: Check, refused: NotAskedError) -> Outcome:
+        """Why a server was not asked, with the field that would allow it where one would."""
+        if refused.cure is None:
+            return blank(check, Status.SKIPPED, str(refused))
+        reason = f"{refused}; {refused.cure} of {type(self).__name__}"
+        return replace(blank(check, Status.SKIPPED, reason), not_allowed=True)
 
 
 async def while_wanted(check: Check, work: Callable[[], Awaitable[T]], otherwise: Callable[[str], T]) -> T:

@@ -89,7 +89,7 @@ class ProbeServer(Asking, Transformer[Check, Outcome], concurrency=8, ordered=Fa
         try:
             reason = self._said(await self._ask(context, trace, check), trace)
         except NotAskedError as refused:
-            return blank(check, Status.SKIPPED, self._refusal(refused))
+            return self._refusal(check, refused)
         except UnavailableError as missing:
             return blank(check, Status.ERROR, str(missing))
         except SignInNeededError as needed:

@@ -57,6 +57,25 @@ async def test_what_the_resolver_says_is_judged_not_the_name() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_name_that_nobody_allowed_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def resolver(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        return [(0, 0, 0, "", ("10.1.2.3", 80))]
+
+    monkeypatch.setattr("autocoder_components.assessments.probes.reach.anyio.getaddrinfo", resolver)
+    for hosts in ([], ["127.0.0.1"], ["10.1.0.0/16"], ["*.example.org", "10.1.0.0/16"]):
+        with pytest.raises(NotAskedError, match=r"'mcp\.evil\.example' is not among the hosts"):
+            await Reach.of(hosts).addresses("mcp.evil.example", 80)
+    assert asked == []
+    both = Reach.of(["*.example.org", "10.1.0.0/16"])
+    assert await both.addresses("mcp.example.org", 80) == ["10.1.2.3"]
+    assert await both.addresses("10.1.0.9", 80) == ["10.1.0.9"]
+    assert asked == ["mcp.example.org"]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("host", ["a" * 300, "no..dots", "\udcff"])
 async def test_what_is_no_name_is_told(host: str) -> None:
     with pytest.raises(ProbeError, match="is not known"):

@@ -52,7 +52,8 @@ class Asking(Component):
 
     allow_exec: bool = Field(default=False, description="start the programs that configurations name")
     hosts: list[str] = Field(
-        default_factory=list, description="hosts to contact: names (globs), addresses, networks; none: no host"
+        default_factory=list,
+        description="hosts to contact: names (globs), addresses, networks; none: no host",
     )
     variables: list[str] = Field(
         default_factory=list, description="variables of this environment that references may be replaced from"

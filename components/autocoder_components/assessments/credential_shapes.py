@@ -77,7 +77,20 @@ PATH_SEGMENT = re.compile(r"(?<=/)[A-Za-z0-9_\-=~%.]{20,}(?=[/?#]|$)")
 
 SECRET_WORDS = frozenset(
     {
-        *("key", "apikey", "token", "secret", "password", "passwd", "passphrase", "pwd", "pass", "pat", "credential"),
+        *(
+            "key",
+            "apikey",
+            "token",
+            "secret",
+            "password",
+            "passwd",
+            "passphrase",
+            "pwd",
+            "pw",
+            "pass",
+            "pat",
+            "credential",
+        ),
         *("credentials", "auth", "authorization", "bearer", "cookie", "jwt", "accesskey", "secretkey", "privatekey"),
         *(
             "authtoken",
@@ -160,7 +173,7 @@ MENTIONS = (SECRET_WORDS - {"auth"}) | {
     "license",
     "salt",
 }
-PASSWORD_WORDS = frozenset({"password", "passwd", "passphrase", "pwd", "pass"})
+PASSWORD_WORDS = frozenset({"password", "passwd", "passphrase", "pwd", "pw", "pass"})
 DUMMY = frozenset(
     {
         *(

@@ -20,21 +20,22 @@ from autocoder_components.assessments.launch_parts import (
 )
 from autocoder_components.assessments.nodes import Node
 from autocoder_components.assessments.packages import Reference
+from autocoder_components.assessments.programs import (
+    ENGINES,
+    INTERPRETERS,
+    NPM_RUNNERS,
+    POWERSHELLS,
+    PRIVILEGE,
+    SHELLS,
+)
+from autocoder_components.assessments.secrets import is_secret_name
 
-SHELLS = frozenset({"bash", "sh", "zsh", "dash", "fish", "ksh", "ash"})
-POWERSHELLS = frozenset({"powershell", "pwsh"})
 SHELL_VALUED = re.compile(r"^(?:[-+][a-zA-Z]*[oO]|--(?:rcfile|init-file))$")
 POWERSHELL_COMMAND = re.compile(r"^[-/](?:c|command|(?P<encoded>e|ec|en(?:c\w*)?))$", re.IGNORECASE)
 POWERSHELL_VALUED = re.compile(
     r"^[-/](?:ex\w*|ep|w|wi\w*|wd|wo\w*|v|ver\w*|psc\w*|if|inp\w*|of?|out\w*|config\w*|settings\w*|cus\w*)$",
     re.IGNORECASE,
 )
-NPM_RUNNERS = frozenset({"npx", "bunx", "pnpx"})
-INTERPRETERS = frozenset(
-    {"python", "python3", "py", "node", "bun", "deno", "ruby", "perl", "php", "java", "tsx", "ts-node", "nix-shell"}
-)
-ENGINES = frozenset({"docker", "podman", "nerdctl"})
-PRIVILEGE = frozenset({"sudo", "doas", "pkexec", "gsudo"})
 NPM_VALUED = frozenset({"-p", "--package", "-c", "--call", "--registry", "--cache", "--userconfig", "--prefix", "-w"})
 UV_VALUED = frozenset(
     {
@@ -154,6 +155,11 @@ def _after_flags(words: list[Word], valued: set[str]) -> list[Word]:
     return words[at:]
 
 
+def _takes_next(flag: str, valued: frozenset[str]) -> bool:
+    """Whether an option has its value in the next word: a credential's always, so that it is not taken for a package."""
+    return flag in valued or (flag.startswith("--") and is_secret_name(flag))
+
+
 def _after_assignments(words: list[Word]) -> list[Word]:
     at = 0
     while at < len(words) and (words[at].text.startswith("-") or re.match(r"^\w+=", words[at].text)):
@@ -232,7 +238,7 @@ def _npm(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
         flag, equals, value = text.partition("=")
         if flag in {"-p", "--package"}:
             named += [Word(value, rest[at].node, whole=False)] if equals else rest[at + 1 : at + 2]
-        at += 2 if flag in NPM_VALUED and not equals else 1
+        at += 2 if _takes_next(flag, NPM_VALUED) and not equals else 1
     command = rest[at:]
     for word in named or command[:1]:
         reference = packages.npm(word.text)
@@ -279,7 +285,7 @@ def _python(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:
         if flag in {"--from", "--spec", "--with"}:
             operand = [Word(value, rest[at].node, whole=False)] if equals else rest[at + 1 : at + 2]
             (extra if flag == "--with" else wanted).extend(operand)
-        at += 2 if flag in UV_VALUED and not equals else 1
+        at += 2 if _takes_next(flag, UV_VALUED) and not equals else 1
     command = rest[at:]
     if fetches and not wanted:
         wanted = command[:1]

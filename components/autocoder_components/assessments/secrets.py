@@ -12,11 +12,12 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import unquote
 
+from autocoder_components.assessments.command_secrets import in_line, in_words
 from autocoder_components.assessments.credential_shapes import (
     ALL_CAPITALS,
     ASSIGNMENT,
@@ -51,6 +52,7 @@ from autocoder_components.assessments.credential_shapes import (
     UUID,
     WORDS,
 )
+from autocoder_components.assessments.lines import is_line
 
 PUBLIC_PREFIX = re.compile(
     r"gh[pousr]_|github_pat_|sk-ant-|sk-proj-|sk-or-|sk-|pplx-|sbp_|napi_|hf_|npm_|xox[a-z]-|AIza|AKIA|eyJ|fc-"
@@ -151,31 +153,46 @@ def looks_random(text: str) -> bool:
 def find_secrets(text: str, name: str | None = None) -> tuple[Secret, ...]:
     """The credentials in a text that stands under `name` (an environment variable, a header, a flag; None for none).
 
-    Looks, in this order, for known prefixes, logins in URLs, passwords of connection strings, authorization headers,
-    assignments and members of embedded JSON whose name says so, and lastly at the whole text when `name` says so.
+    Looks, in this order, for known prefixes, logins in URLs, passwords of connection strings, what a command line gives
+    its programs, authorization headers, assignments and members of embedded JSON whose name says so, and lastly at the
+    whole text when `name` says so.
     """
     if len(text) > 100_000:
         text = text[:100_000]
+    return _apart(text, _candidates(text, name))
+
+
+def secrets_of_words(words: Sequence[str]) -> dict[int, tuple[Secret, ...]]:
+    """The credentials among the words of one command that only the words before them give away, by number of the word."""
+    found: dict[int, list[Secret]] = {}
+    for each in in_words(words, _named_secret):
+        found.setdefault(each.index, []).append(Secret(each.what, each.start, each.end))
+    return {index: _apart(words[index], secrets) for index, secrets in found.items()}
+
+
+def merged(text: str, *found: tuple[Secret, ...]) -> tuple[Secret, ...]:
+    """Credentials of one text that were found in several ways; of two that overlap the first."""
+    return _apart(text, (secret for secrets in found for secret in secrets))
+
+
+def _apart(text: str, candidates: Iterable[Secret]) -> tuple[Secret, ...]:
+    """Those of the candidates that are no placeholders or references, each place of the text once, in their order."""
     found: list[Secret] = []
-    for secret in _candidates(text, name):
+    taken = bytearray(len(text))
+    for secret in candidates:
         value = text[secret.start : secret.end]
         if not value.strip() or is_placeholder(value) or is_reference(value):
             continue
-        if not any(secret.start < other.end and other.start < secret.end for other in found):
+        if not any(taken[secret.start : secret.end]):
             found.append(secret)
+            taken[secret.start : secret.end] = b"\1" * len(value)
     return tuple(sorted(found, key=lambda secret: secret.start))
 
 
 def _candidates(text: str, name: str | None) -> Iterator[Secret]:
     if PUBLIC_KEY.search(text):
         return
-    for what, pattern in PREFIXED:
-        for match in pattern.finditer(text):
-            yield Secret(what, *match.span())
-    for match in URL_LOGIN.finditer(text):
-        yield Secret("password in a URL", *match.span(2))
-    for match in CONNECTION_PASSWORD.finditer(text):
-        yield Secret("password in a connection string", *match.span(1))
+    yield from _shapes(text)
     authorization = AUTHORIZATION.match(text)
     if authorization and (name is None or is_secret_name(name) or "authorization" in name.lower()):
         if authorization[1].lower() != "basic" or decoded_login(authorization[2]):
@@ -193,6 +210,20 @@ def _candidates(text: str, name: str | None) -> Iterator[Secret]:
         stripped = text.strip("\"'")
         if (HEX.fullmatch(stripped) or looks_random(stripped)) and (name is None or mentions_secret(name)):
             yield Secret("random value that looks like a key", 0, len(text), certain=False)
+
+
+def _shapes(text: str) -> Iterator[Secret]:
+    """Credentials that can be told without the name that the text stands under."""
+    for what, pattern in PREFIXED:
+        for match in pattern.finditer(text):
+            yield Secret(what, *match.span())
+    for match in URL_LOGIN.finditer(text):
+        yield Secret("password in a URL", *match.span(2))
+    for match in CONNECTION_PASSWORD.finditer(text):
+        yield Secret("password in a connection string", *match.span(1))
+    if is_line(text):
+        for what, start, end in in_line(text, _named_secret):
+            yield Secret(what, start, end)
 
 
 def _named_parts(text: str) -> Iterator[Secret]:
@@ -240,8 +271,14 @@ def _may_be_secret(value: str, name: str) -> bool:
     return len(text) >= 8
 
 
+def _named_secret(value: str, name: str) -> bool:
+    """Whether the name is that of a credential and the value can be one."""
+    return is_secret_name(name) and _may_be_secret(value, name)
+
+
 def _is_password(name: str) -> bool:
-    return any(word.lower() in PASSWORD_WORDS for word in WORDS.findall(name))
+    words = [word.lower() for word in WORDS.findall(name)]
+    return any(word in PASSWORD_WORDS or word.endswith(("password", "passwd")) for word in words)
 
 
 def decoded_login(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from autocoder_components.assessments.deep.powers import Power
 from autocoder_components.assessments.model import Outcome, Status, Target
-from autocoder_components.assessments.rules.base import found_at, quote
+from autocoder_components.assessments.rules.base import excerpt, found_at
 from autocoder_components.assessments.rules.tools import TOOL_COMBINATION
 
 _NEEDED: Final = (Power.PRIVATE, Power.STRANGERS, Power.SENDS)
@@ -48,10 +48,10 @@ def _with_finding(outcomes: Sequence[Outcome], places: Sequence[int], sender: in
     ordered = sorted((outcomes[at] for at in places), key=_order)
     named: dict[str, str] = {}
     for each in (*ordered, outcomes[sender]):
-        server = quote(each.target.server or "") if each.target is not None else ""
+        server = excerpt(each.target.server or "") if each.target is not None else ""
         for power, tool in each.powers:
             if power not in named or each is outcomes[sender]:
-                named[power] = f"{quote(tool)} of {server}"
+                named[power] = f"{excerpt(tool)} of {server}"
     one = outcomes[sender]
     if one.target is None:
         return one

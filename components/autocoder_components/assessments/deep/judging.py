@@ -13,7 +13,7 @@ from autocoder_components.assessments.deep.powers import combination_of, lies_of
 from autocoder_components.assessments.deep.wording import orders_in
 from autocoder_components.assessments.model import Finding
 from autocoder_components.assessments.probes.asking import place_of
-from autocoder_components.assessments.rules.base import ServerContext, found, quote
+from autocoder_components.assessments.rules.base import ServerContext, excerpt, found
 from autocoder_components.assessments.rules.tools import (
     AMBIGUOUS_NAME,
     LYING_ANNOTATION,
@@ -37,7 +37,7 @@ def findings_of(context: ServerContext, tools: Sequence[Tool], listed: int, inst
     where = place_of(context)
     left = MOST_READ
     for tool in tools:
-        whose = f"The tool {quote(tool.name)}"
+        whose = f"The tool {excerpt(tool.name)}"
         yield from _of_texts(context, whose, tool.name, tool.texts, left)
         left -= sum(len(each.text) for each in tool.texts)
         for lie in lies_of(tool):
@@ -53,8 +53,8 @@ def findings_of(context: ServerContext, tools: Sequence[Tool], listed: int, inst
     way = combination_of(tools)
     if way is not None:
         message = (
-            f"The tools can read private data ({quote(way.private)}), take in what strangers wrote "
-            f"({quote(way.strangers)}) and send something out ({quote(way.sends)})"
+            f"The tools can read private data ({excerpt(way.private)}), take in what strangers wrote "
+            f"({excerpt(way.strangers)}) and send something out ({excerpt(way.sends)})"
         )
         yield found(context, TOOL_COMBINATION, where, message)
     if listed > len(tools):
@@ -74,7 +74,7 @@ def _of_texts(context: ServerContext, whose: str, name: str, texts: Sequence[Tex
             if hidden.kind not in seen:
                 seen.add(hidden.kind)
                 message = f"{whose} has hidden characters in its {text.where}: {hidden}"
-                evidence = f"spelled: {quote(hidden.spelled)}" if hidden.spelled else None
+                evidence = f"spelled: {excerpt(hidden.spelled)}" if hidden.spelled else None
                 distinct = f"{name}\0{hidden.kind}"
                 yield found(
                     context,
@@ -89,7 +89,7 @@ def _of_texts(context: ServerContext, whose: str, name: str, texts: Sequence[Tex
             if order.kind not in seen:
                 seen.add(order.kind)
                 message = f"{whose} gives orders in its {text.where}: it {order.kind}"
-                evidence = f"words: {quote(order.words)}"
+                evidence = f"words: {excerpt(order.words)}"
                 distinct = f"{name}\0{order.kind}"
                 yield found(
                     context,
@@ -106,7 +106,7 @@ def _of_texts(context: ServerContext, whose: str, name: str, texts: Sequence[Tex
 def _of_names(context: ServerContext, tools: Sequence[Tool]) -> Iterator[Finding]:
     for name, times in Counter(tool.name for tool in tools).items():
         if times > 1:
-            message = f"{times} tools have the name {quote(name)}"
+            message = f"{times} tools have the name {excerpt(name)}"
             yield found(context, AMBIGUOUS_NAME, place_of(context), message, distinct=f"twice\0{name}")
 
 
@@ -114,11 +114,11 @@ def drift_findings(context: ServerContext, drift: Drift) -> Iterator[Finding]:
     """What is otherwise than at the last scan. `distinct` has the new hash: another change is another finding."""
     where = place_of(context)
     for name, parts, digest in drift.changed:
-        message = f"The tool {quote(name)} has another {' and another '.join(parts)} than at the last scan"
+        message = f"The tool {excerpt(name)} has another {' and another '.join(parts)} than at the last scan"
         yield found(context, TOOL_CHANGED, where, message, distinct=f"{name}\0{digest}")
     for rule, names, what in ((TOOLS_ADDED, drift.added, "new"), (TOOLS_GONE, drift.gone, "gone")):
         if names:
-            shown = ", ".join(quote(each) for each in names[:_NAMED])
+            shown = ", ".join(excerpt(each) for each in names[:_NAMED])
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             message = f"{len(names)} tools are {what} since the last scan: {shown}{more}"
             yield found(context, rule, where, message, distinct="\0".join(names))

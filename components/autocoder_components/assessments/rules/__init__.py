@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from autocoder_components.assessments.clients import BY_ID
 from autocoder_components.assessments.dialects import GENERIC, containers, server_at, servers
@@ -129,4 +130,5 @@ def _server(source: FileContext) -> ServerContext:
     server = server_at(source.document, source.dialect, place.line, place.column)
     if server is None:
         raise LookupError("the target names a server that its document does not have")
-    return ServerContext(source, server, analyse(server.argv))
+    context = ServerContext(source, server, analyse(server.argv))
+    return replace(context, credentials=credentials.values(context))

@@ -158,7 +158,7 @@ def approvals(context: ServerContext) -> Iterator[Finding]:
     """Lists of tools that run unasked, and switches that approve everything."""
     for key, node in context.server.approvals:
         if node.scalar is True or node.text == "*":
-            message = f"{quote(key.text)} approves every tool of the server"
+            message = f"{quote(key)} approves every tool of the server"
             yield found(context, AUTO_APPROVE_DANGEROUS, node, message)
         elif node.kind is Kind.ARRAY and node.items:
             yield from _approved(context, node)
@@ -174,7 +174,7 @@ def approvals_of_all(context: FileContext) -> Iterator[Finding]:
     root = context.document.root
     for key, node in root.members if root is not None and context.dialect.id == "vscode-settings" else ():
         if key.text in APPROVES_ALL and node.scalar is True:
-            message = f"{quote(key.text)} approves every tool of every server"
+            message = f"{quote(key)} approves every tool of every server"
             yield found(context, AUTO_APPROVE_DANGEROUS, node, message)
 
 
@@ -204,9 +204,9 @@ def identities(context: ServerContext) -> Iterator[Finding]:
     for key, value in context.server.env:
         text = value.text or ""
         if PROFILE_NAME.search(key.text) and PRIVILEGED_NAMES.match(text):
-            yield found(context, PRIVILEGED_PROFILE, value, f"{quote(key.text)} is {quote(text)}")
+            yield found(context, PRIVILEGED_PROFILE, value, f"{quote(key)} is {quote(text)}")
         elif USER_NAME.search(key.text) and PRIVILEGED_USERS.match(text):
-            message = f"{quote(key.text)} is {quote(text)}"
+            message = f"{quote(key)} is {quote(text)}"
             yield found(context, PRIVILEGED_PROFILE, value, message, severity=Severity.LOW)
     flag = ""
     for node in context.server.argv:
@@ -223,9 +223,9 @@ def read_only(context: ServerContext) -> Iterator[Finding]:
     for key, value in context.server.env:
         text = str(value.scalar if value.scalar is not None else "").strip().lower()
         if READ_ONLY.search(key.text) and text in {"", "0", "false", "no", "off"}:
-            yield found(context, READ_ONLY_OFF, value, f"{quote(key.text)} is off")
+            yield found(context, READ_ONLY_OFF, value, f"{quote(key)} is off")
         elif WRITE_ON.search(key.text) and text in {"1", "true", "yes", "on"}:
-            yield found(context, READ_ONLY_OFF, value, f"{quote(key.text)} allows changes", severity=Severity.INFO)
+            yield found(context, READ_ONLY_OFF, value, f"{quote(key)} allows changes", severity=Severity.INFO)
     for node in context.server.argv:
         if re.match(r"(?i)^--read-?only=(?:false|0|no)$", node.text or ""):
             yield found(context, READ_ONLY_OFF, node, "The read-only mode is switched off")
@@ -239,7 +239,7 @@ def hidden_text(context: FileContext) -> Iterator[Finding]:
             match = INVISIBLE.search(node.text or "") or INVISIBLE.search(keys)
             if match is not None and not _joins_emoji(match):
                 name = unicodedata.name(match.group(), f"U+{ord(match.group()):04X}")
-                yield found(context, HIDDEN_TEXT, node, f"An invisible character ({name}) in {quote(server.name)}")
+                yield found(context, HIDDEN_TEXT, node, f"An invisible character ({name}) in {quote(server.key)}")
             if node.pointer.endswith(("/description", "/instructions", "/prompt")) and ORDERS.search(node.text or ""):
                 yield found(context, INSTRUCTIONS, node, "The description gives orders to the model")
 

@@ -1,12 +1,14 @@
 """What every rule works with: the contexts it judges, and how a finding is made. Holds the guarantee on secrets.
 
 A rule is a function from a context to findings; its presentation is a `RuleInfo`. Every message that quotes a part of
-a configuration does so through `quote`, which masks credentials first.
+a configuration does so through `quote`, which shows only what cannot hold a secret; and where a word looks harmless but is
+known to be the credential of its server, `found` takes it out again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from secrets import token_bytes
@@ -15,11 +17,13 @@ from autocoder_components.assessments.clients import BY_ID, Dialect
 from autocoder_components.assessments.dialects import GENERIC, Container, ServerView
 from autocoder_components.assessments.discover import shown_text
 from autocoder_components.assessments.document import Document, Key, Node, Note
-from autocoder_components.assessments.launch_parts import Launch
+from autocoder_components.assessments.launch_parts import Launch, program_name
 from autocoder_components.assessments.model import Finding, Place, RuleInfo, Severity, Target
 from autocoder_components.assessments.secrets import redact
+from autocoder_components.assessments.showing import presentable
 
 QUOTED_LENGTH = 80
+QUOTED = re.compile(r"'([^']*)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,12 @@ class FileContext:
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """One server of a file. `source` is the context of the file."""
+    """One server of a file. `source` is the context of the file; `credentials` are the forms that no message may quote."""
 
     source: FileContext
     server: ServerView
     launch: Launch
+    credentials: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def target(self) -> Target:
@@ -94,9 +99,22 @@ class Theme:
     server_rules: tuple[ServerRule, ...] = ()
 
 
-def quote(text: str, name: str | None = None) -> str:
-    """A part of a configuration fit for a message: credentials masked, escaped, at most 80 characters."""
-    shown = shown_text(redact(text, name))
+def quote(value: str | Key) -> str:
+    """A part of a configuration fit for a message; the one way for a rule to show any.
+
+    Of a value only what cannot hold a secret is shown: of a script the known programs, of an assignment the name. The name
+    of a member stands in the pointer of every finding, so it is shown as it is, credentials masked. At most 80 characters.
+    """
+    return _quoted(redact(value.text) if isinstance(value, Key) else presentable(value))
+
+
+def excerpt(text: str) -> str:
+    """What a server says of itself, in its own words, credentials masked: for the rules on tools, never on configurations."""
+    return _quoted(redact(text))
+
+
+def _quoted(text: str) -> str:
+    shown = shown_text(text)
     return f"'{shown if len(shown) <= QUOTED_LENGTH else shown[: QUOTED_LENGTH - 1] + '…'}'"
 
 
@@ -118,7 +136,23 @@ def found(
     if pointer is None:
         pointer = "" if isinstance(where, Key) else where.pointer
     place = Place(context.target.file, shown_text(pointer), where.line, where.column)
+    if isinstance(context, ServerContext) and context.credentials:
+        message, distinct = (
+            concealed(message, context.credentials),
+            concealed(f"'{distinct}'", context.credentials)[1:-1],
+        )
     return found_at(context.target, rule, place, message, severity=severity, evidence=evidence, distinct=distinct)
+
+
+def conceivable(value: str) -> Iterator[str]:
+    """The forms in which a credential could be quoted."""
+    for form in (value, presentable(value), program_name(value)):
+        yield form.lower()
+
+
+def concealed(message: str, credentials: frozenset[str]) -> str:
+    """The message without those of its quoted parts that are credentials: a runner's argument can look like a package."""
+    return QUOTED.sub(lambda match: "'…'" if match[1].lower() in credentials else match.group(), message)
 
 
 def found_at(

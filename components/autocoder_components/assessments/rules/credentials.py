@@ -12,7 +12,15 @@ from autocoder_components.assessments.clients import INPUT
 from autocoder_components.assessments.credential_shapes import ASSIGNMENT, PUBLIC_KEY
 from autocoder_components.assessments.document import Node
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
-from autocoder_components.assessments.rules.base import FileContext, ServerContext, Theme, found, quote, start_of
+from autocoder_components.assessments.rules.base import (
+    FileContext,
+    ServerContext,
+    Theme,
+    conceivable,
+    found,
+    quote,
+    start_of,
+)
 from autocoder_components.assessments.secrets import (
     Secret,
     evidence,
@@ -21,6 +29,8 @@ from autocoder_components.assessments.secrets import (
     is_reference,
     is_secret_name,
     jwt_claims,
+    merged,
+    secrets_of_words,
     url_path_secrets,
 )
 
@@ -95,6 +105,7 @@ ROLES = re.compile(
     r"first[._]?name|my[\W_]?\w*|notifications?|postmaster|webmaster)$"
 )
 SERVICE_DOMAIN = re.compile(r"(?i)(?:gserviceaccount\.com|users\.noreply\.github\.com|\.local|\.internal)$")
+SHORTEST = 6
 SECRET_FLAG = re.compile(r"^--?([A-Za-z][\w.-]*)$")
 # Of what these flags introduce, many are as random as a key and none is one.
 IDENTIFIER = re.compile(
@@ -139,13 +150,36 @@ def spots(context: ServerContext) -> Iterator[Spot]:
                 yield Spot(node, node.text, under)
 
 
+def spots_with_secrets(context: ServerContext) -> Iterator[tuple[Spot, tuple[Secret, ...]]]:
+    """Every such string with the credentials in it; of an argument also those that the arguments before it give away."""
+    argv = context.server.argv
+    by_words = secrets_of_words([node.text or "" for node in argv])
+    of_node = {id(argv[index]): secrets for index, secrets in by_words.items()}
+    for spot in spots(context):
+        secrets = merged(spot.text, find_secrets(spot.text, spot.name), of_node.get(id(spot.node), ()))
+        if not secrets and spot.node is context.server.url:
+            secrets = url_path_secrets(spot.text)
+        yield spot, secrets
+    for script in context.launch.scripts:
+        if script.encoded and (secrets := find_secrets(script.text.text)):
+            yield Spot(script.text.node, script.text.text, None, in_argv=True), secrets
+
+
+def values(context: ServerContext) -> frozenset[str]:
+    """The credentials of the server in every form that a message could quote; short ones would take words out of it."""
+    return frozenset(
+        form
+        for spot, secrets in spots_with_secrets(context)
+        for secret in secrets
+        if secret.end - secret.start >= SHORTEST
+        for form in conceivable(spot.text[secret.start : secret.end])
+    )
+
+
 def literal_secrets(context: ServerContext) -> Iterator[Finding]:
     """Credentials, credentials on command lines, tokens without an end, and what the client would rather ask for."""
     asks = context.dialect.expands is not None and INPUT in context.dialect.expands
-    for spot in spots(context):
-        secrets = find_secrets(spot.text, spot.name)
-        if not secrets and spot.node is context.server.url:
-            secrets = url_path_secrets(spot.text)
+    for spot, secrets in spots_with_secrets(context):
         for number, secret in enumerate(secrets):
             yield _secret(context, spot, secret, number)
         if spot.in_argv:

@@ -163,11 +163,11 @@ def safeguards(context: ServerContext) -> Iterator[Finding]:
     for node in context.server.argv:
         match = SANDBOX.search(node.text or "")
         if match:
-            yield found(context, SANDBOX_DISABLED, node, f"A safeguard is off: {quote(node.text or '')}")
+            yield found(context, SANDBOX_DISABLED, node, f"A safeguard is off: {quote(match.group().strip(' ='))}")
     for key, value in context.server.env:
         text = (value.text if value.text is not None else str(value.scalar)).strip()
         if SANDBOX_VARIABLE.match(key.text) and text.lower() not in FALSE:
-            yield found(context, SANDBOX_DISABLED, value, f"A safeguard is off: {quote(key.text)}")
+            yield found(context, SANDBOX_DISABLED, value, f"A safeguard is off: {quote(key)}")
         if LOADER.match(key.text) and text:
             severity = Severity.MEDIUM if key.text in {"LD_LIBRARY_PATH", "JAVA_TOOL_OPTIONS", "ENV"} else None
             if key.text != "ENV" or "/" in text:

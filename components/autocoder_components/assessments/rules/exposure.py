@@ -243,7 +243,7 @@ def transport_security(context: ServerContext) -> Iterator[Finding]:
         off = TLS_VARIABLE_OFF.match(key.text) and text in FALSE
         on = TLS_VARIABLE_ON.match(key.text) and text in TRUE
         if off or on:
-            yield found(context, TLS_DISABLED, value, f"{quote(key.text)} switches the check of certificates off")
+            yield found(context, TLS_DISABLED, value, f"{quote(key)} switches the check of certificates off")
 
 
 def listening(context: ServerContext) -> Iterator[Finding]:
@@ -270,7 +270,7 @@ def listening(context: ServerContext) -> Iterator[Finding]:
                 )
     for key, value_node in context.server.env:
         if BIND_NAME.search(key.text) and re.match(r"^(?:0\.0\.0\.0|::|\[::\]|\*)(?::\d+)?$", value_node.text or ""):
-            yield found(context, LISTENS_EVERYWHERE, value_node, f"{quote(key.text)} is every interface")
+            yield found(context, LISTENS_EVERYWHERE, value_node, f"{quote(key)} is every interface")
 
 
 def authentication(context: ServerContext) -> Iterator[Finding]:

@@ -178,7 +178,7 @@ def unknown_server_keys(context: ServerContext) -> Iterator[Finding]:
             if dialect.keys and not _says_nothing(value):
                 elsewhere.append((key, value))
         elif meant and key.text not in ANNOTATIONS:
-            message = f"The key {quote(key.text)} is unknown; '{meant[0]}' was probably meant"
+            message = f"The key {quote(key)} is unknown; '{meant[0]}' was probably meant"
             yield found(context, UNKNOWN_KEY, value, message, severity=Severity.MEDIUM, distinct=key.text)
         else:
             foreign.append((key, value))
@@ -187,7 +187,7 @@ def unknown_server_keys(context: ServerContext) -> Iterator[Finding]:
         return
     # A restriction that is ignored matters more than a convenience that is.
     weighty = [member for member in elsewhere if member[0].text in {"disabled", "enabled", "disabledTools"}]
-    names = ", ".join(quote(key.text) for key, _ in elsewhere)
+    names = ", ".join(quote(key) for key, _ in elsewhere)
     message = f"{dialect.title} does not document {names}, which other clients read"
     severity = Severity.LOW if weighty else Severity.INFO
     yield found(context, UNKNOWN_KEY, (weighty or elsewhere)[0][1], message, severity=severity)
@@ -208,7 +208,7 @@ def _unknown(context: FileContext | ServerContext, members: list[Member], verb: 
         return
     effective = [member for member in members if member[0].text not in ANNOTATIONS]
     _, value = (effective or members)[0]
-    names = ", ".join(quote(key.text) for key, _ in members[:8]) + (" and more" if len(members) > 8 else "")
+    names = ", ".join(quote(key) for key, _ in members[:8]) + (" and more" if len(members) > 8 else "")
     severity = None if effective else Severity.INFO
     yield found(context, UNKNOWN_KEY, value, f"{verb} {names}", severity=severity)
 
@@ -335,20 +335,20 @@ def list_of_servers(context: FileContext) -> Iterator[Finding]:
 
 def duplicate_servers(context: FileContext) -> Iterator[Finding]:
     """Names that clients confuse, and one program configured twice in exactly the same way."""
-    names: dict[tuple[int, str], str] = {}
-    programs: dict[tuple[str | None, ...], str] = {}
+    names: dict[tuple[int, str], Key] = {}
+    programs: dict[tuple[str | None, ...], Key] = {}
     for server in context.servers:
         folded = (server.container.node.start if "*" in server.container.path else 0, server.name.casefold())
-        if folded in names and names[folded] != server.name:
-            message = f"The name {quote(server.name)} is taken by {quote(names[folded])}; only one of the two is used"
+        if folded in names and names[folded].text != server.name:
+            message = f"The name {quote(server.key)} is taken by {quote(names[folded])}; only one of the two is used"
             yield found(context, DUPLICATE_SERVER, server.node, message, severity=Severity.MEDIUM, distinct="name")
-        names.setdefault(folded, server.name)
+        names.setdefault(folded, server.key)
         program = tuple(word.text for word in server.argv)
         scope = (str(folded[0]), *program)
-        if len(program) > 1 and scope in programs and programs[scope] != server.name:
+        if len(program) > 1 and scope in programs and programs[scope].text != server.name:
             message = f"The same command as {quote(programs[scope])}"
             yield found(context, DUPLICATE_SERVER, server.node, message, severity=Severity.INFO, distinct="program")
-        programs.setdefault(scope, server.name)
+        programs.setdefault(scope, server.key)
 
 
 THEME = Theme(

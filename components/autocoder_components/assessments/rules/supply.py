@@ -206,7 +206,7 @@ def inventory(context: ServerContext) -> Iterator[Finding]:
     if server.url is not None and server.url.text:
         ours |= {server.url.text, re.sub(r"^(\w+://[^/?#]+).*$", r"\1", server.url.text, flags=re.DOTALL)}
     if not ours & approved:
-        yield found(context, NOT_APPROVED, server.node, f"The server {quote(server.name)} is not in the inventory")
+        yield found(context, NOT_APPROVED, server.node, f"The server {quote(server.key)} is not in the inventory")
 
 
 THEME = Theme(

@@ -189,7 +189,7 @@ def commands(context: ServerContext) -> Iterator[Finding]:
     command = server.argv[0] if server.argv and server.command is not None else None
     if command is not None and command.text is not None:
         if server.command is command and is_command_line(command.text):
-            yield found(context, COMMAND_WITH_ARGS, command, f"The command is a whole line: {quote(command.text)}")
+            yield found(context, COMMAND_WITH_ARGS, command, f"The command is a whole line: {_line(context)}")
         if META.search(re.sub(r"<[^<>]*>", "", command.text)):
             yield found(context, METACHARACTERS, command, f"Shell syntax in the command: {quote(command.text)}")
     scripts = {id(script.text.node) for script in context.launch.scripts}
@@ -206,6 +206,12 @@ def commands(context: ServerContext) -> Iterator[Finding]:
     if context.launch.unconfirmed:
         where = server.args or server.command or server.node
         yield found(context, NO_YES, where, "npx is started without -y")
+
+
+def _line(context: ServerContext) -> str:
+    """The program that a command with its arguments starts, and that there is more."""
+    started = context.launch.programs
+    return f"{quote(started[0].program)} and its arguments" if started else "a program and its arguments"
 
 
 def path_candidates(context: ServerContext) -> Iterator[tuple[Node, str]]:
@@ -238,7 +244,7 @@ def paths(context: ServerContext) -> Iterator[Finding]:
             yield found(context, PLACEHOLDER_PATH, node, f"A path to be filled in: {quote(text)}")
             continue
         if unquoted(text) != text and LEADS_TO_FILE.match(unquoted(text)):
-            yield found(context, QUOTED_PATH, node, f"The quotes are part of the path: {quote(text)}")
+            yield found(context, QUOTED_PATH, node, f"The quotes are part of the path: {quote(unquoted(text))}")
         if re.match(r"^~(?:[\\/]|$)", path):
             where = "command" if node is context.server.command else "value"
             yield found(context, TILDE, node, f"'~' is not expanded in this {where}: {quote(text)}")
@@ -287,7 +293,7 @@ def variables(context: ServerContext) -> Iterator[Finding]:
             secret = is_secret_name(key.text)
             severity = None if secret else Severity.INFO
             what = "The credential" if secret else "The variable"
-            yield found(context, EMPTY_ENV, value, f"{what} {quote(key.text)} is empty", severity=severity)
+            yield found(context, EMPTY_ENV, value, f"{what} {quote(key)} is empty", severity=severity)
     for key, value in settings_of(context):
         text = value.text or ""
         secret = is_secret_name(key.text)
@@ -295,7 +301,7 @@ def variables(context: ServerContext) -> Iterator[Finding]:
             continue
         if has_placeholder_login(text) or (is_placeholder(text) if secret else is_fill_in(text)):
             severity = None if secret or _looks_like_credential(text) else Severity.INFO
-            yield found(context, PLACEHOLDER, value, f"{quote(key.text)} is still to be filled in", severity=severity)
+            yield found(context, PLACEHOLDER, value, f"{quote(key)} is still to be filled in", severity=severity)
     flag = ""
     for node in words_of(context):
         text = node.text or ""

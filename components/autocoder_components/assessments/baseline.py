@@ -2,6 +2,9 @@
 
 The file is made to live in version control: one finding per line, sorted, without times, so that its differences
 read well. Only `fingerprint` is compared; rule, file, line and server are there for people.
+
+A finding of what is executed, fetched or reached has the text that was judged in its fingerprint: when a known script, image
+or address becomes another one, it is new again.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ class Waiver:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found. `fingerprint` stays the same between runs while the thing stays where it is in its document.
+    """One thing found. `fingerprint` stays the same between runs while the thing stays where it is in its document, and is
+    the same thing: what is executed, fetched or reached is in it as a hash, without its credentials.
 
     With a `waiver` it does not count, and is shown with the reason.
     """

@@ -58,6 +58,10 @@ PUBLIC_PREFIX = re.compile(
     r"gh[pousr]_|github_pat_|sk-ant-|sk-proj-|sk-or-|sk-|pplx-|sbp_|napi_|hf_|npm_|xox[a-z]-|AIza|AKIA|eyJ|fc-"
 )
 
+WORD_END = "\0"
+"""Between the words of a command line that is one text."""
+SUBSTITUTION = re.compile(r"\$\(|`|[<>]\(")
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -327,3 +331,26 @@ def redact(text: str, name: str | None = None) -> str:
         for secret in reversed(url_path_secrets(rest)):
             rest = rest[: secret.start] + masked(rest[secret.start : secret.end]) + rest[secret.end :]
     return rest
+
+
+def without_secrets(text: str) -> str:
+    """The text without what is, or could be, a credential in it: fit to be hashed, for no hash of it lets one be guessed.
+
+    What nobody can guess because it is random stays, as half of all addresses have it; so does a substitution in the place
+    of a value, which is executed. NUL separates the words of a command line.
+    """
+    words = text.split(WORD_END)
+    by_words = secrets_of_words(words) if len(words) > 1 else {}
+    return WORD_END.join(_without(word, by_words.get(index, ())) for index, word in enumerate(words))
+
+
+def _without(text: str, known: tuple[Secret, ...]) -> str:
+    parts: list[str] = []
+    at = 0
+    for secret in merged(text, find_secrets(text), known):
+        if not secret.certain:
+            continue
+        substitution = SUBSTITUTION.search(text, secret.start, secret.end)
+        parts += [text[at : secret.start], "…"]
+        at = substitution.start() if substitution else secret.end
+    return "".join([*parts, text[at:]])

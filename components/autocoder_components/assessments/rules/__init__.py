@@ -24,7 +24,7 @@ from autocoder_components.assessments.rules import (
     tools,
     values,
 )
-from autocoder_components.assessments.rules.base import FileContext, RuleOptions, ServerContext, Theme
+from autocoder_components.assessments.rules.base import FileContext, RuleOptions, ServerContext, Theme, digest_of_line
 
 __all__ = [
     "CATALOGUE",
@@ -131,4 +131,4 @@ def _server(source: FileContext) -> ServerContext:
     if server is None:
         raise LookupError("the target names a server that its document does not have")
     context = ServerContext(source, server, analyse(server.argv))
-    return replace(context, credentials=credentials.values(context))
+    return replace(context, credentials=credentials.values(context), line=digest_of_line(server))

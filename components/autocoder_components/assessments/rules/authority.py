@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from autocoder_components.assessments.document import Kind, Node
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.rules.base import FileContext, ServerContext, Theme, found, quote
+from autocoder_components.assessments.secrets import WORD_END
 
 AUTO_APPROVE = RuleInfo(
     "AC-701",
@@ -196,7 +197,15 @@ def _approved(context: ServerContext, node: Node) -> Iterator[Finding]:
         grave = danger in {EVERY, CODE, DELETES}
         severity = None if grave else Severity.MEDIUM
         message = f"Approved in advance, {danger}: {which}{more}"
-        yield found(context, AUTO_APPROVE_DANGEROUS, items[0], message, severity=severity, distinct=danger)
+        yield found(
+            context,
+            AUTO_APPROVE_DANGEROUS,
+            items[0],
+            message,
+            severity=severity,
+            distinct=danger,
+            judged=WORD_END.join(item.text or "" for item in items),
+        )
 
 
 def identities(context: ServerContext) -> Iterator[Finding]:
@@ -204,17 +213,17 @@ def identities(context: ServerContext) -> Iterator[Finding]:
     for key, value in context.server.env:
         text = value.text or ""
         if PROFILE_NAME.search(key.text) and PRIVILEGED_NAMES.match(text):
-            yield found(context, PRIVILEGED_PROFILE, value, f"{quote(key)} is {quote(text)}")
+            yield found(context, PRIVILEGED_PROFILE, value, f"{quote(key)} is {quote(text)}", judged=text)
         elif USER_NAME.search(key.text) and PRIVILEGED_USERS.match(text):
             message = f"{quote(key)} is {quote(text)}"
-            yield found(context, PRIVILEGED_PROFILE, value, message, severity=Severity.LOW)
+            yield found(context, PRIVILEGED_PROFILE, value, message, severity=Severity.LOW, judged=text)
     flag = ""
     for node in context.server.argv:
         text = node.text or ""
         name, equals, value_text = text.partition("=")
         name, value_text = (name, value_text) if equals else (flag, text)
         if re.match(r"^--(?:aws-)?(?:profile|role|context|kube-context)$", name) and PRIVILEGED_NAMES.match(value_text):
-            yield found(context, PRIVILEGED_PROFILE, node, f"{quote(name)} is {quote(value_text)}")
+            yield found(context, PRIVILEGED_PROFILE, node, f"{quote(name)} is {quote(value_text)}", judged=value_text)
         flag = text if text.startswith("-") else ""
 
 
@@ -241,7 +250,9 @@ def hidden_text(context: FileContext) -> Iterator[Finding]:
                 name = unicodedata.name(match.group(), f"U+{ord(match.group()):04X}")
                 yield found(context, HIDDEN_TEXT, node, f"An invisible character ({name}) in {quote(server.key)}")
             if node.pointer.endswith(("/description", "/instructions", "/prompt")) and ORDERS.search(node.text or ""):
-                yield found(context, INSTRUCTIONS, node, "The description gives orders to the model")
+                yield found(
+                    context, INSTRUCTIONS, node, "The description gives orders to the model", judged=node.text or ""
+                )
 
 
 def _joins_emoji(match: re.Match[str]) -> bool:

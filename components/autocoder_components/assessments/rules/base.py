@@ -19,7 +19,7 @@ from autocoder_components.assessments.discover import shown_text
 from autocoder_components.assessments.document import Document, Key, Node, Note
 from autocoder_components.assessments.launch_parts import Launch, program_name
 from autocoder_components.assessments.model import Finding, Place, RuleInfo, Severity, Target
-from autocoder_components.assessments.secrets import redact
+from autocoder_components.assessments.secrets import WORD_END, redact, without_secrets
 from autocoder_components.assessments.showing import presentable
 
 QUOTED_LENGTH = 80
@@ -58,12 +58,14 @@ class FileContext:
 
 @dataclass(frozen=True, slots=True)
 class ServerContext:
-    """One server of a file. `source` is the context of the file; `credentials` are the forms that no message may quote."""
+    """One server of a file. `source` is the context of the file; `credentials` are the forms that no message may quote,
+    `line` is what `digest_of_line` makes of its command."""
 
     source: FileContext
     server: ServerView
     launch: Launch
     credentials: frozenset[str] = field(default=frozenset(), repr=False)
+    line: str = ""
 
     @property
     def target(self) -> Target:
@@ -127,10 +129,13 @@ def found(
     severity: Severity | None = None,
     evidence: str | None = None,
     distinct: str = "",
+    judged: str = "",
     pointer: str | None = None,
 ) -> Finding:
     """A finding of `rule` at `where`; `distinct` tells apart two findings of one rule at one pointer (never a secret).
 
+    `judged` is the text that the rule judged, where that is what is executed, fetched or reached: with another text it is
+    another finding, which no baseline and no waiver of the old one covers. Credentials are taken out of it first.
     A key has no pointer of its own: give its value's as `pointer`.
     """
     if pointer is None:
@@ -141,7 +146,9 @@ def found(
             concealed(message, context.credentials),
             concealed(f"'{distinct}'", context.credentials)[1:-1],
         )
-    return found_at(context.target, rule, place, message, severity=severity, evidence=evidence, distinct=distinct)
+    return found_at(
+        context.target, rule, place, message, severity=severity, evidence=evidence, distinct=distinct, judged=judged
+    )
 
 
 def conceivable(value: str) -> Iterator[str]:
@@ -164,9 +171,13 @@ def found_at(
     severity: Severity | None = None,
     evidence: str | None = None,
     distinct: str = "",
+    judged: str = "",
 ) -> Finding:
     """As `found`, for a place that is known without the document; its pointer is one that may be shown."""
-    parts = "\0".join((rule.id, place.file, place.pointer, shown_text(distinct)))
+    identity = [rule.id, place.file, place.pointer, shown_text(distinct)]
+    # Only where there is one, so that the fingerprints of all other rules are what they always were.
+    identity += [shown_text(without_secrets(judged))] if judged else []
+    parts = "\0".join(identity)
     return Finding(
         rule=rule.id,
         severity=severity or rule.severity,
@@ -178,6 +189,12 @@ def found_at(
         owasp=rule.owasp,
         evidence=evidence,
     )
+
+
+def digest_of_line(server: ServerView) -> str:
+    """The command and its arguments as one word for `judged`, made once for all findings."""
+    line = WORD_END.join(node.text or "" for node in server.argv)
+    return hashlib.sha256(without_secrets(line).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def start_of(context: FileContext) -> Node | Note:

@@ -9,6 +9,7 @@ from autocoder_components.assessments.launch_parts import ContainerRun, Option, 
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import CREDENTIALS, HOME, ROOT, is_placeholder_path
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
+from autocoder_components.assessments.secrets import WORD_END
 
 SHELL_WRAPPER = RuleInfo(
     "AC-501",
@@ -127,6 +128,7 @@ FALSE = frozenset({"", "0", "false", "no", "off"})
 SOCKETS = re.compile(
     r"(?:docker|podman|containerd|crio)\.sock|//\./pipe/docker_engine|\\\\\.\\pipe\\docker_engine", re.IGNORECASE
 )
+LONGEST_IMAGE = 512
 CAPABILITIES = frozenset({"all", "sys_admin", "sys_ptrace", "sys_module", "dac_read_search", "net_admin", "sys_rawio"})
 
 
@@ -137,7 +139,9 @@ def shells(context: ServerContext) -> Iterator[Finding]:
         hard = bool(METACHARACTER.search(text)) or len(text.split()) > 1
         severity = Severity.HIGH if script.encoded else None if hard else Severity.LOW
         message = f"{quote(script.shell.text)} runs {'what nobody can read: ' if script.encoded else ''}{quote(text)}"
-        yield found(context, SHELL_WRAPPER, script.text.node, message, severity=severity, distinct="script")
+        yield found(
+            context, SHELL_WRAPPER, script.text.node, message, severity=severity, distinct="script", judged=text
+        )
     for word in context.launch.logins:
         yield found(context, LOGIN_SHELL, word.node, f"{quote(word.text)} makes it a login shell")
     texts = [(node, node.text or "") for node in context.server.argv]
@@ -146,16 +150,22 @@ def shells(context: ServerContext) -> Iterator[Finding]:
     for node, text in texts:
         if DOWNLOAD.search(text) and node.start not in seen:
             seen.add(node.start)
-            yield found(context, DOWNLOAD_AND_RUN, node, "What is downloaded is run at once")
+            yield found(context, DOWNLOAD_AND_RUN, node, "What is downloaded is run at once", judged=text)
 
 
 def rights(context: ServerContext) -> Iterator[Finding]:
     """sudo and its like."""
     for word in context.launch.privileged_by:
-        yield found(context, RAISED_RIGHTS, word.node, f"The server is started with {quote(word.program)}")
+        yield found(
+            context,
+            RAISED_RIGHTS,
+            word.node,
+            f"The server is started with {quote(word.program)}",
+            judged=context.line,
+        )
     for node in context.server.argv[1:]:
         if re.search(r"(?:^|[;&|]\s*)sudo\s", node.text or ""):
-            yield found(context, RAISED_RIGHTS, node, "A command is run with sudo")
+            yield found(context, RAISED_RIGHTS, node, "A command is run with sudo", judged=node.text or "")
 
 
 def safeguards(context: ServerContext) -> Iterator[Finding]:
@@ -163,7 +173,13 @@ def safeguards(context: ServerContext) -> Iterator[Finding]:
     for node in context.server.argv:
         match = SANDBOX.search(node.text or "")
         if match:
-            yield found(context, SANDBOX_DISABLED, node, f"A safeguard is off: {quote(match.group().strip(' ='))}")
+            yield found(
+                context,
+                SANDBOX_DISABLED,
+                node,
+                f"A safeguard is off: {quote(match.group().strip(' ='))}",
+                judged=node.text or "",
+            )
     for key, value in context.server.env:
         text = (value.text if value.text is not None else str(value.scalar)).strip()
         if SANDBOX_VARIABLE.match(key.text) and text.lower() not in FALSE:
@@ -171,39 +187,63 @@ def safeguards(context: ServerContext) -> Iterator[Finding]:
         if LOADER.match(key.text) and text:
             severity = Severity.MEDIUM if key.text in {"LD_LIBRARY_PATH", "JAVA_TOOL_OPTIONS", "ENV"} else None
             if key.text != "ENV" or "/" in text:
-                yield found(context, DANGEROUS_ENV, value, f"{key.text} names code to load", severity=severity)
+                yield found(
+                    context, DANGEROUS_ENV, value, f"{key.text} names code to load", severity=severity, judged=text
+                )
         if key.text == "NODE_OPTIONS" and NODE_LOADS.search(text):
             severity = Severity.MEDIUM if "--inspect" in text else None
-            yield found(context, DANGEROUS_ENV, value, "NODE_OPTIONS loads code or opens a debugger", severity=severity)
+            yield found(
+                context,
+                DANGEROUS_ENV,
+                value,
+                "NODE_OPTIONS loads code or opens a debugger",
+                severity=severity,
+                judged=text,
+            )
 
 
 def containers(context: ServerContext) -> Iterator[Finding]:
     """The options of `docker run` that open the host to the container."""
     for run in context.launch.containers:
         for option in run.options:
-            yield from _option(context, option)
+            yield from _option(context, option, run)
             yield from _mount(context, option, run)
 
 
-def _option(context: ServerContext, option: Option) -> Iterator[Finding]:
+def _option(context: ServerContext, option: Option, run: ContainerRun) -> Iterator[Finding]:
+    """An option is as dangerous as the image that gets it: another image is another finding."""
+    judged = _judged(option, run)
     flag, value = option.flag, option.value.lower()
     where = option.value_word.node
     if flag == "--privileged" and value not in FALSE - {""}:
-        yield found(context, PRIVILEGED, where, "The container is privileged")
+        yield found(context, PRIVILEGED, where, "The container is privileged", judged=judged)
     elif flag == "--cap-add" and value.removeprefix("cap_") in CAPABILITIES:
-        yield found(context, PRIVILEGED, where, f"The container has the capability {quote(option.value)}")
+        yield found(
+            context, PRIVILEGED, where, f"The container has the capability {quote(option.value)}", judged=judged
+        )
     elif flag in {"--pid", "--ipc", "--userns", "--uts", "--cgroupns"} and value == "host":
-        yield found(context, PRIVILEGED, where, f"The container shares the host's {flag.removeprefix('--')} namespace")
+        yield found(
+            context,
+            PRIVILEGED,
+            where,
+            f"The container shares the host's {flag.removeprefix('--')} namespace",
+            judged=judged,
+        )
     elif flag == "--security-opt" and re.search(r"unconfined|disable|no-new-privileges[:=]false", value):
-        yield found(context, PRIVILEGED, where, f"The container runs unconfined: {quote(option.value)}")
+        yield found(context, PRIVILEGED, where, f"The container runs unconfined: {quote(option.value)}", judged=judged)
     elif flag == "--device":
         yield found(
-            context, PRIVILEGED, where, f"The container gets the device {quote(option.value)}", severity=Severity.MEDIUM
+            context,
+            PRIVILEGED,
+            where,
+            f"The container gets the device {quote(option.value)}",
+            severity=Severity.MEDIUM,
+            judged=judged,
         )
     elif flag in {"--network", "--net"} and value == "host":
-        yield found(context, HOST_NETWORK, where, "The container is in the host's network")
+        yield found(context, HOST_NETWORK, where, "The container is in the host's network", judged=judged)
     elif flag in {"-u", "--user"} and re.match(r"^(?:root|0)(?::|$)", value):
-        yield found(context, RAISED_RIGHTS, where, "The container runs as root", severity=Severity.LOW)
+        yield found(context, RAISED_RIGHTS, where, "The container runs as root", severity=Severity.LOW, judged=judged)
 
 
 def _mount(context: ServerContext, option: Option, run: ContainerRun) -> Iterator[Finding]:
@@ -211,15 +251,29 @@ def _mount(context: ServerContext, option: Option, run: ContainerRun) -> Iterato
     if not source or not re.match(r"^(?:[/~.$%\\<{]|[A-Za-z]:[\\/])", source):
         return  # a named volume
     where = option.value_word.node
+    judged = _judged(option, run)
     access = "read-only" if read_only else "writable"
     if SOCKETS.search(source):
         message = f"The container gets the socket of {quote(run.engine.program)}, which is root on the host"
-        yield found(context, SENSITIVE_MOUNT, where, message, severity=Severity.CRITICAL)
+        yield found(context, SENSITIVE_MOUNT, where, message, severity=Severity.CRITICAL, judged=judged)
     elif ROOT.match(source) or HOME.match(source) or CREDENTIALS.search(source):
-        yield found(context, SENSITIVE_MOUNT, where, f"The container gets {quote(source)} of the host, {access}")
+        yield found(
+            context, SENSITIVE_MOUNT, where, f"The container gets {quote(source)} of the host, {access}", judged=judged
+        )
     else:
         severity = Severity.INFO if read_only or is_placeholder_path(source) else None
-        yield found(context, BIND_MOUNT, where, f"{quote(source)} of the host is mounted, {access}", severity=severity)
+        yield found(
+            context,
+            BIND_MOUNT,
+            where,
+            f"{quote(source)} of the host is mounted, {access}",
+            severity=severity,
+            judged=judged,
+        )
+
+
+def _judged(option: Option, run: ContainerRun) -> str:
+    return WORD_END.join((option.flag, option.value, run.image.text[:LONGEST_IMAGE] if run.image is not None else ""))
 
 
 THEME = Theme(

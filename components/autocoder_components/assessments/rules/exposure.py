@@ -216,7 +216,13 @@ def network(context: ServerContext) -> Iterator[Finding]:
                 distinct=address.host,
             )
         if TUNNELS.search(address.host):
-            yield found(context, TUNNEL, address.node, f"{shown} is a tunnel", distinct=address.host)
+            yield found(
+                context,
+                TUNNEL,
+                address.node,
+                f"{shown} is a tunnel",
+                distinct=address.host,
+            )
     for node, _ in _strings(context):
         for match in HOST_PORT.finditer(node.text or ""):
             number = _address(match[1])
@@ -290,7 +296,7 @@ def authentication(context: ServerContext) -> Iterator[Finding]:
     exposed = address.scheme in {"http", "ws"} or TUNNELS.search(address.host) or number is not None
     severity = Severity.MEDIUM if exposed else None
     message = f"No credential is configured for {quote(address.host)}"
-    yield found(context, NO_AUTHENTICATION, server.url, message, severity=severity)
+    yield found(context, NO_AUTHENTICATION, server.url, message, severity=severity, judged=server.url.text)
 
 
 def folders(context: ServerContext) -> Iterator[Finding]:
@@ -333,7 +339,7 @@ def folders(context: ServerContext) -> Iterator[Finding]:
 def _folder(context: ServerContext, node: Node, text: str, width: str) -> Finding:
     rule = {"root": FS_ROOT, "home": FS_HOME, "broad": FS_BROAD}[width]
     what = {"root": "the whole disk", "home": "a whole home folder", "broad": "more than one project"}[width]
-    return found(context, rule, node, f"The server is given {quote(text)}: {what}")
+    return found(context, rule, node, f"The server is given {quote(text)}: {what}", judged=text)
 
 
 THEME = Theme(

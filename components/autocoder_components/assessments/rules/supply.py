@@ -118,7 +118,9 @@ def pinning(context: ServerContext) -> Iterator[Finding]:
         else:
             rule = LATEST if reference.pinning is Pinning.FLOATING else UNPINNED
             message = f"{use.runner} fetches {name}, which has {_state(use)}"
-        yield found(context, rule, use.word.node, message, distinct=reference.name)
+        yield found(
+            context, rule, use.word.node, message, distinct=reference.name, judged=f"{use.runner} {use.word.text}"
+        )
 
 
 def _state(use: PackageUse, none: str = "no version") -> str:
@@ -187,10 +189,16 @@ def indexes(context: ServerContext) -> Iterator[Finding]:
             continue
         value = text.partition("=")[2] or (argv[index + 1].text if index + 1 < len(argv) else "") or ""
         severity = Severity.MEDIUM if value.startswith("http:") or text.startswith("--trusted-host") else None
-        yield found(context, FOREIGN_INDEX, node, f"Packages come from {quote(value)}", severity=severity)
+        yield found(context, FOREIGN_INDEX, node, f"Packages come from {quote(value)}", severity=severity, judged=value)
     for key, value_node in context.server.env:
         if INDEX_VARIABLE.match(key.text) and value_node.text:
-            yield found(context, FOREIGN_INDEX, value_node, f"Packages come from {quote(value_node.text)}")
+            yield found(
+                context,
+                FOREIGN_INDEX,
+                value_node,
+                f"Packages come from {quote(value_node.text)}",
+                judged=value_node.text,
+            )
 
 
 def inventory(context: ServerContext) -> Iterator[Finding]:

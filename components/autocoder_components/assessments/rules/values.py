@@ -189,15 +189,33 @@ def commands(context: ServerContext) -> Iterator[Finding]:
     command = server.argv[0] if server.argv and server.command is not None else None
     if command is not None and command.text is not None:
         if server.command is command and is_command_line(command.text):
-            yield found(context, COMMAND_WITH_ARGS, command, f"The command is a whole line: {_line(context)}")
+            yield found(
+                context,
+                COMMAND_WITH_ARGS,
+                command,
+                f"The command is a whole line: {_line(context)}",
+                judged=command.text,
+            )
         if META.search(re.sub(r"<[^<>]*>", "", command.text)):
-            yield found(context, METACHARACTERS, command, f"Shell syntax in the command: {quote(command.text)}")
+            yield found(
+                context,
+                METACHARACTERS,
+                command,
+                f"Shell syntax in the command: {quote(command.text)}",
+                judged=command.text,
+            )
     scripts = {id(script.text.node) for script in context.launch.scripts}
     cmd = any(word.program == "cmd" for word in context.launch.programs)
     for word in server.argv[1:]:
         text = word.text or ""
         if id(word) not in scripts and (LONE_META.match(text) or (cmd and re.search(r"\s(?:&&?|\|)\s", text))):
-            yield found(context, METACHARACTERS, word, f"Shell syntax among the arguments: {quote(text)}")
+            yield found(
+                context,
+                METACHARACTERS,
+                word,
+                f"Shell syntax among the arguments: {quote(text)}",
+                judged=context.line,
+            )
     readable = server.args is not None or server.node.get("args") is None
     if context.launch.nothing_to_run is not None and readable:
         where = server.args or server.command or server.node
@@ -255,7 +273,12 @@ def paths(context: ServerContext) -> Iterator[Finding]:
                 continue
             severity = Severity.INFO if user_file or not _names_a_machine(inside or path) else None
             yield found(
-                context, ABSOLUTE_PATH, node, f"A path of one machine: {quote(inside or path)}", severity=severity
+                context,
+                ABSOLUTE_PATH,
+                node,
+                f"A path of one machine: {quote(inside or path)}",
+                severity=severity,
+                judged=inside or path,
             )
 
 

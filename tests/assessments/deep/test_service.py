@@ -110,7 +110,7 @@ async def test_a_server_that_hangs_is_found_within_the_time_of_the_assessment(ma
     assert sum("was left of the assessment's time" in (each["reason"] or "") for each in outcomes) == 2
     assert state.result["score"]["coverage"] < 1
     (score,) = [each for each in state_lines(state) if each.startswith("score")]
-    assert "; coverage " in score
+    assert ", coverage " in score
 
 
 @pytest.mark.anyio

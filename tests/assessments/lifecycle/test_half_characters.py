@@ -105,7 +105,7 @@ async def test_a_folder_whose_name_is_no_text_is_judged_like_its_neighbours(
 async def test_the_command_refuses_a_path_that_cannot_be_kept(cli: Cli) -> None:
     answer = await cli("create", "--path", os.fsdecode(b"bad\xff"))
     assert answer.code == 2
-    assert "paths: Value error, number 1 is no UTF-8" in answer.err
+    assert "paths: number 1 is no UTF-8" in answer.err
     assert "name the folder that holds it" in answer.err
 
 

@@ -235,9 +235,8 @@ async def test_a_standby_is_as_new_as_its_last_commit_or_all_that_was_logged(pos
     now = datetime(2026, 3, 1, tzinfo=UTC)
     before = now - timedelta(seconds=77)
     async with open_database(postgres_url) as opened, opened.reading() as connection:
-        position = str(
-            (await connection.execute(sa.text("SELECT pg_current_wal_insert_lsn() + 10000000"))).scalar_one()
-        )
+        ahead = sa.text("SELECT (pg_current_wal_insert_lsn() + 10000000)::text")
+        position = (await connection.execute(ahead)).scalar_one()
         assert await currency.known_until(connection, currency.Mark(position, before), now) == now
         assert await currency.known_until(connection, currency.Mark("0/0", before), now) == before
         assert await currency.known_until(connection, currency.Mark("0/0", None), now) is None

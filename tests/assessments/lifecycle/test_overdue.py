@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,30 @@ async def test_overdue_attempts_are_told_of_and_later_what_ended_without_a_verdi
             *(("again", 0, False), ("cancelled", 0, False), ("failed", 0, False))
         ]
         assert (await told(Overdue(once=True, patience=60, linger=0), position))[0] == []
+
+
+async def test_what_is_left_of_the_deleted_is_forgotten_too(database: Database) -> None:
+    """Cleanup may come before what is left of an attempt is told of; nobody would ask for it again."""
+    store = AssessmentStore(database)
+    line = {"id": "taken over", "status": "pending", "created_at": "2025-01-01T00:00:00Z", "retryCount": 3}
+    await store.batch_create([{"id": each} for each in ("cancelled", "again", "completed", "goes on")])
+    await store.import_legacy([json.dumps(line)])
+    for each in ("cancelled", "again", "completed", "goes on", "taken over"):
+        await store.start_processing(each)
+    await store.fail("again", "no")
+    await store.retry("again")
+    for each in ("cancelled", "again", "taken over"):
+        await store.cancel(each)
+    await store.complete("completed", {})
+    await anyio.sleep(0.002)
+    assert await store.cleanup(0) == 4
+    with in_use(database):
+        found, position = await told(Overdue(once=True, linger=0))
+        mine = [(each.assessment_id, each.attempt) for each in found if each.assessment_id != "taken over"]
+        assert sorted(mine) == [("again", 0), ("again", 1), ("cancelled", 0), ("completed", 0)]
+        assert TimeOver("taken over", 3, wanted=False) in found
+        assert not any(each.wanted for each in found)
+        assert (await told(Overdue(once=True, linger=0), position))[0] == []
 
 
 async def test_a_check_without_an_outcome_does_not_keep_a_verdict_back(

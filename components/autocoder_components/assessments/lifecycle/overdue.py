@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -10,8 +10,10 @@ from typing import Final
 import anyio
 import sqlalchemy as sa
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Batch, Database, Source, patiently, pipeline_database
+from autocoder_components.assessments.lifecycle.requests import MOST_RETRIES
 from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.model import TimeOver
@@ -28,7 +30,8 @@ class Overdue(Source[TimeOver]):
 
     What came of an attempt in its time becomes its verdict, `patience` seconds behind its deadline: checks end themselves
     there, and say more than that they are missing. What is left of an attempt that failed, was cancelled or gave way to
-    another is forgotten `linger` seconds later, when nothing of it is under way any more.
+    another is forgotten `linger` seconds later, when nothing of it is under way any more; so it is where the assessment was
+    deleted meanwhile.
 
     ```yaml
     overdue: {use: assessments.Overdue, with: {every: 5}}
@@ -76,10 +79,15 @@ class Overdue(Source[TimeOver]):
         until = datetime.now(UTC) - timedelta(seconds=self.linger)
         last = sa.select(sa.func.max(_trail.id)).where(_trail.id > since, _trail.created_at < until)
         too_late = (_trail.change_action == Action.COMPLETE) & (_states.completed_at >= _states.deadline_at)
-        ways = _trail.change_action.in_(_WITHOUT_VERDICT) | too_late
+        is_gone = _states.id.is_(None)
+        ways = (
+            _trail.change_action.in_(_WITHOUT_VERDICT)
+            | too_late
+            | ((_trail.change_action == Action.COMPLETE) & is_gone)
+        )
         entries = (
-            sa.select(_trail.id, _states.assessment_id, _states.retry_count, _states.state)
-            .join_from(assessment_state_audit, assessment_states, _trail.assessment_id == _states.assessment_id)
+            sa.select(_trail.id, _trail.assessment_id, _states.retry_count, _states.state)
+            .outerjoin_from(assessment_state_audit, assessment_states, _trail.assessment_id == _states.assessment_id)
             .order_by(_trail.id)
             .limit(MOST)
         )
@@ -88,9 +96,28 @@ class Overdue(Source[TimeOver]):
             if upto is None:
                 return [], since
             rows = (await connection.execute(entries.where(_trail.id > since, _trail.id <= upto, ways))).all()
+            gone = await _attempts_of_deleted(
+                connection, sorted({each.assessment_id for each in rows if each.state is None})
+            )
         over = {
             TimeOver(each.assessment_id, attempt, wanted=False): None
             for each in rows
-            for attempt in range(each.retry_count + (each.state in TERMINAL))
+            for attempt in range(
+                gone[each.assessment_id] if each.state is None else each.retry_count + (each.state in TERMINAL)
+            )
         }
         return list(over), rows[-1].id if len(rows) == MOST else upto
+
+
+async def _attempts_of_deleted(connection: AsyncConnection, assessment_ids: Sequence[str]) -> dict[str, int]:
+    """How many attempts assessments had that are deleted, by their trail; at most, for those taken over had some before."""
+    again = sa.case((_trail.change_action.in_((Action.RETRY, Action.RESCUE)), 1), else_=0)
+    taken_over = sa.case((_trail.change_action == Action.IMPORT, MOST_RETRIES), else_=0)
+    counted = sa.select(_trail.assessment_id, sa.func.sum(again + taken_over).label("before")).group_by(
+        _trail.assessment_id
+    )
+    attempts: dict[str, int] = {}
+    for at in range(0, len(assessment_ids), 500):
+        part = counted.where(_trail.assessment_id.in_(assessment_ids[at : at + 500]))
+        attempts |= {each.assessment_id: int(each.before) + 1 for each in await connection.execute(part)}
+    return attempts

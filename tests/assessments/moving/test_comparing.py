@@ -12,7 +12,7 @@ from autocoder_components.assessments.lifecycle.states import AssessmentState, S
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.tables import assessment_routes
 from autocoder_components.assessments.lifecycle.writing import now
-from autocoder_components.assessments.moving import AssessmentRouter, Difference, Home, differences
+from autocoder_components.assessments.moving import AssessmentRouter, Difference, Home, decisions, differences
 from autocoder_components.assessments.moving.differences import common_view
 
 from autocoder import Database
@@ -91,6 +91,30 @@ async def test_the_second_system_is_nobody_s_trouble(
         "old": {"differences": [{"what": "there", "store": False, "legacy": True}]},
         made: {"differences": [{"what": "there", "store": True, "legacy": False}]},
     }
+
+
+async def test_what_both_have_deleted_is_not_asked_for_again_and_again(
+    router: AssessmentRouter, store: AssessmentStore, older: OlderSystem, flags: Flags, database: Database
+) -> None:
+    flags.set(percentage=100, compare=True)
+    older.is_away = True  # it has never had them
+    for name in ("a", "kept"):
+        await router.create({"id": name}, new_id=True)
+    older.is_away = False
+    await store.cancel("a")
+    await anyio.sleep(0.002)
+    assert await store.cleanup(0) == 1
+    assert await router.comparisons.compare_ended() == 0
+    assert await router.cleanup(0) == 0, "either may be on its way"
+    async with database.transaction() as connection:
+        await connection.execute(sa.update(assessment_routes).values(decided_at=now() - timedelta(minutes=2)))
+    assert await router.comparisons.compare_ended() == 0
+    left = [each.assessment_id for each in await decisions.uncompared(database, "", 10)]
+    assert left == ["kept"], "which the store still has, and has not ended"
+    decided = await router.route_of("a")
+    assert decided is not None and not decided.compared
+    assert await router.cleanup(0) == 1
+    assert await router.comparisons.differing() == []
 
 
 @SQLITE

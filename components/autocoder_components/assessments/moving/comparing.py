@@ -83,11 +83,15 @@ class Comparisons:
         except AssessmentNotFoundError:
             ours = None
         there = [each for each in (ours, theirs) if each is not None]
-        if not there or not all(each.is_settled for each in there):
+        if not all(each.is_settled for each in there):
             return False
         if ours is not None and theirs is not None:
             return await self._note(decided.assessment_id, differences(ours, theirs, self.view))
         if decided.decided_at is not None and decided.decided_at > now() - GRACE:
+            return False
+        if not there:  # both have deleted it, or a crash came before either had it
+            async with self._store.database.transaction() as connection:
+                await decisions.give_up_comparison(connection, decided.assessment_id)
             return False
         return await self._note(decided.assessment_id, [Difference("there", ours is not None, theirs is not None)])
 

@@ -98,6 +98,12 @@ async def note_comparison(connection: AsyncConnection, assessment_id: str, found
     return noted.rowcount == 1
 
 
+async def give_up_comparison(connection: AsyncConnection, assessment_id: str) -> None:
+    """Nothing is left to compare: the decision stays until it is forgotten, like one that was never to be compared."""
+    waits = sa.and_(_routes.assessment_id == assessment_id, _UNCOMPARED)
+    await connection.execute(sa.update(assessment_routes).where(waits).values(compared=False))
+
+
 async def list_differing(database: Database, limit: int) -> list[Decision]:
     """The last decisions whose comparison found differences, the newest first."""
     said = sa.cast(_routes.comparison, sa.Text())

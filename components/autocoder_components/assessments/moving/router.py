@@ -189,7 +189,8 @@ class AssessmentRouter:
     async def cleanup(self, retention_days: float) -> int:
         """Delete decisions that are older; returns how many. What a system has is found there without.
 
-        Of what both did for a comparison, the store's answer counts from then on. What waits for its comparison stays.
+        Of what both did for a comparison, the store's answer counts from then on. What waits for its comparison stays, as long
+        as one of the two has it.
         """
         until, deleted = now() - timedelta(days=retention_days), 0
         while True:

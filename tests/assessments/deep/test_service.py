@@ -67,6 +67,23 @@ class TestService:
         assert second["found"] == ["The tool 'get_time' has another annotations than at the last scan"]
         assert (await deep_outcome(url, "three"))["status"] == "pass"
 
+    async def test_what_stood_in_an_assessment_alone_is_forgotten_with_it(self, machine: Path, url: str) -> None:
+        write(machine / "it.py", SERVER)
+        write(machine / "tools.json", json.dumps(HONEST))
+        config = servers(it={"command": sys.executable, "args": [str(machine / "it.py")]})
+        write(machine / ".mcp.json", config)
+        inline = {"candidates": [{"text": json.dumps(config)}], "deepScan": True, "timeout": 600}
+        async with open_store(url) as store:
+            await store.batch_create([{"id": "inline", **inline}, {"id": "file", "paths": ["."], "deepScan": True}])
+            await serve(url, deep=DEEP)
+            tools = sa.select(assessment_tools.c.assessment_id).order_by(assessment_tools.c.assessment_id)
+            async with store.database.reading() as connection:
+                assert (await connection.execute(tools)).scalars().all() == ["file", "inline"]
+            await anyio.sleep(0.002)
+            assert await store.cleanup(0) == 2
+            async with store.database.reading() as connection:
+                assert (await connection.execute(tools)).scalars().all() == ["file"]
+
     async def test_without_permission_it_is_skipped_with_the_reason(self, machine: Path, url: str) -> None:
         write(machine / ".mcp.json", servers(it={"command": sys.executable}))
         outcome = await deep_outcome(url, "one", **{"with": {"allow_exec": False}})

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable
 
 from autocoder import Sink, Statement, UsageError, patiently, pipeline_database
@@ -29,6 +30,8 @@ Definitions = dict[str, Digests]
 _LOCK: Final = 6145739088
 """Of the advisory lock under which the table is made on PostgreSQL: two that make it at once would collide."""
 _definitions: Final = TypeAdapter(Definitions)
+INLINE: Final = "inline:"
+"""How the keys of servers begin that stand in no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,10 @@ class Drift:
 
 def key_of(target: Target) -> str:
     """What makes a server the same one in two scans: its file and its place there by name; inline, the text as well."""
-    whose = ["inline", target.file, target.sha256] if target.candidate is not None else ["file", target.path]
+    is_inline = target.candidate is not None
+    whose = ["inline", target.file, target.sha256] if is_inline else ["file", target.path]
     parts = "\0".join([*whose, target.place.pointer, target.server or ""])
-    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+    return (INLINE if is_inline else "") + hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def definitions_of(tools: Sequence[Tool]) -> Definitions:
@@ -108,6 +112,15 @@ async def remembered(target: Target, request: Request) -> tuple[Definitions | No
         return (None if kept is None else _definitions.validate_json(kept)), None
     except ValidationError:
         return None, "what is stored of the last scan cannot be read"
+
+
+async def forget_inline_tools(connection: AsyncConnection, assessment_ids: Sequence[str]) -> None:
+    """Forget the tools of servers that stood in deleted assessments alone; a file is there to be scanned again.
+
+    A text that is given inline again and again is remembered from one of its assessments to the next.
+    """
+    mine = assessment_tools.c.assessment_id.in_([visible(each) for each in assessment_ids])
+    await connection.execute(sa.delete(assessment_tools).where(assessment_tools.c.server_key.startswith(INLINE), mine))
 
 
 class RememberTools(Sink[SeenTools]):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import reached
+from autocoder_components.assessments.deep.memory import forget_inline_tools
 from autocoder_components.assessments.deliveries import forget_deliveries_of
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import Writer
@@ -48,6 +49,7 @@ async def _delete_ended(connection: AsyncConnection, until: datetime, limit: int
     if rows:
         await connection.execute(sa.delete(assessment_states).where(_states.id.in_([each.id for each in rows])))
         await forget_deliveries_of(connection, {each.assessment_id: each.retry_count for each in rows})
+        await forget_inline_tools(connection, [each.assessment_id for each in rows])
     return [each.assessment_id for each in rows]
 
 

@@ -207,7 +207,7 @@ def test_everything_that_is_refused_stands_at_its_own_place_and_all_of_it_is_tol
         (7, 58, "0.deepScan: must be true or false"),
         (7, 79, "0.check_compliance: must be true or false"),
         (8, 17, "1.type: must be 'security', 'health' or 'compliance'"),
-        (9, 20, "1.timeout: must be greater than 0"),
+        (9, 20, "1.timeout: must be greater than or equal to 0.01"),
         (10, 27, "1.generateReport: must be true, false, or formats out of html, json, sarif, oscal, legacy"),
         (11, 25, "1.save_results: must be true or false"),
         (12, 11, "1 has no field 'includeDetials'"),

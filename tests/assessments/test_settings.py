@@ -69,7 +69,7 @@ def test_secrets_are_masked_and_known_to_be_secret(project: Path) -> None:
         ("assessments: {redis: 'http://:hunter22@x'}", "assessments.redis: must begin with redis://"),
         ("assessments: {replica: 'mysql://u:hunter22@x/y'}", "assessments.replica: must begin with sqlite:///"),
         ("assessments: {replica_lag: 0s}", "assessments.replica_lag: must be greater than 0"),
-        ("assessments: {timeout: 0}", "assessments.timeout: must be greater than 0"),
+        ("assessments: {timeout: 0}", "assessments.timeout: must be greater than or equal to 0.01"),
         ("assessments: {timeout: 2d}", "assessments.timeout: must be less than or equal to 86400"),
         ("assessments: {max_retries: -1}", "assessments.max_retries: must be greater than or equal to 0"),
         ("asessments: {}", "the settings has no key 'asessments'; did you mean 'assessments'"),

@@ -27,6 +27,8 @@ from autocoder_components.assessments.reports.text import moment
 
 LONGEST_TIMEOUT: Final = 24 * 3600
 """Seconds, a day."""
+SHORTEST_TIMEOUT: Final = 0.01
+"""Seconds. In less nothing is done, so that whoever asks for it means another unit, or nothing."""
 
 _FILTER_NAMES: Final = ("server_filter", "serverFilter", "server_name", "serverName")
 
@@ -170,7 +172,10 @@ class RequestSpec(BaseModel):
         "were on their way when it noted where it stands hold findings, too, until `keep_messages` of the database is over",
     )
     timeout: float | None = Field(
-        default=None, gt=0, le=LONGEST_TIMEOUT, description="seconds that probing one server may take at most"
+        default=None,
+        ge=SHORTEST_TIMEOUT,
+        le=LONGEST_TIMEOUT,
+        description="seconds that probing one server may take at most",
     )
     always_waits: ClassVar[bool] = False
     """Whether a timeout has a meaning even where no server is asked."""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from autocoder import Duration, Settings
 from autocoder_components.assessments.lifecycle.states import Policy
-from autocoder_components.assessments.requests import LONGEST_TIMEOUT
+from autocoder_components.assessments.requests import LONGEST_TIMEOUT, SHORTEST_TIMEOUT
 from autocoder_components.assessments.web.options import check_token
 
 SECTION: Final = "assessments"
@@ -74,7 +74,7 @@ class ServiceSettings(BaseModel):
     api_token: Annotated[SecretStr, AfterValidator(_strong)] | None = Field(
         default=None, description="what programs send to `autocoder assessments serve`, and people log in with"
     )
-    timeout: Annotated[Duration, Field(gt=0, le=LONGEST_TIMEOUT)] = Field(
+    timeout: Annotated[Duration, Field(ge=SHORTEST_TIMEOUT, le=LONGEST_TIMEOUT)] = Field(
         default=Policy().timeout, description="the longest that an attempt may take; a request may ask for less"
     )
     max_retries: int = Field(

@@ -36,6 +36,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("priority true", {"priority": True}, "priority"),
     ("half a priority", {"priority": 1.5}, "priority"),
     ("timeout 0", {"timeout": 0}, "timeout"),
+    ("a timeout that is next to none", {"timeout": 1e-320}, "timeout"),
+    ("a timeout of less than anything takes", {"options": {"timeout": 0.009}}, "timeout"),
     ("a timeout of a year", {"timeout": A_YEAR}, "timeout"),
     ("a timeout that is no number", {"timeout": float("nan")}, "timeout"),
     ("a timeout for ever", {"timeout": float("inf")}, "timeout"),

@@ -189,6 +189,11 @@ async def test_a_promised_retry_is_given_though_the_older_count_is_used_up(
     assert (await store.fail("used up", "no answer")).is_settled
 
 
+async def test_a_timeout_that_is_next_to_none_is_the_shortest(store: AssessmentStore) -> None:
+    await store.import_legacy([line("a", "pending", timeout=1e-320), line("b", "pending", timeout=7)])
+    assert [(await store.get_state(each)).timeout_seconds for each in "ab"] == [0.01, 7]
+
+
 async def test_an_empty_name_is_none_and_not_a_server_that_there_is_not(store: AssessmentStore) -> None:
     await store.import_legacy([line("waits", "pending", serverName=""), line("done", "completed", serverName="")])
     for each in ("waits", "done"):

@@ -29,6 +29,7 @@ from autocoder_components.assessments.lifecycle.rows import claim_rank, insert_u
 from autocoder_components.assessments.lifecycle.states import TERMINAL, Action, State
 from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.lifecycle.writing import BATCH, Writer
+from autocoder_components.assessments.requests import SHORTEST_TIMEOUT
 
 Release = Callable[[str], Awaitable[Mapping[str, Any] | None]]
 """Lets the older system give an assessment up, for ever; returns how it stands then, None where it is not known there."""
@@ -223,7 +224,7 @@ def row_of(legacy: LegacyAssessment, writer: Writer) -> dict[str, Any]:
         "retry_count": legacy.retry_count,
         "max_retries": max(most, least),
         "next_retry_at": legacy.next_retry_at,
-        "timeout_seconds": min(legacy.timeout or writer.policy.timeout, writer.policy.timeout),
+        "timeout_seconds": min(max(legacy.timeout or writer.policy.timeout, SHORTEST_TIMEOUT), writer.policy.timeout),
         "created_at": legacy.created_at,
         "updated_at": updated,
         "completed_at": (legacy.completed_at or max(updated, legacy.created_at)) if ended else None,

@@ -14,7 +14,7 @@ from autocoder_components.assessments.lifecycle.errors import InvalidRequestErro
 from autocoder_components.assessments.lifecycle.states import Policy
 from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
 from autocoder_components.assessments.lifecycle.wording import told
-from autocoder_components.assessments.requests import CandidateSpec, RequestSpec
+from autocoder_components.assessments.requests import SHORTEST_TIMEOUT, CandidateSpec, RequestSpec
 
 MOST_BYTES: Final = 1024 * 1024
 MOST_RETRIES: Final = 100
@@ -69,7 +69,7 @@ class AssessmentRequest(KeptSpec):
     source: Literal["installer", "compliance"] = Field(default="compliance", description="which service asks")
     priority: int = Field(default=5, ge=1, le=10, description="1 (first) to 10")
     timeout: float | None = Field(
-        default=None, gt=0, le=LONGEST_TIMEOUT, description="seconds that an attempt may take"
+        default=None, ge=SHORTEST_TIMEOUT, le=LONGEST_TIMEOUT, description="seconds that an attempt may take"
     )
     max_retries: int | None = Field(
         default=None,

@@ -230,11 +230,12 @@ async def test_a_copy_in_use_keeps_up_with_nothing_but_the_heartbeat(
     assert replica.answers == 4
 
 
-async def test_a_standby_is_as_new_as_its_last_commit_or_all_that_was_logged(postgres_url: str) -> None:
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_a_standby_is_as_new_as_its_last_commit_or_all_that_was_logged(database: Database) -> None:
     """Where nothing is written it has nothing to commit, and is not behind."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     before = now - timedelta(seconds=77)
-    async with open_database(postgres_url) as opened, opened.reading() as connection:
+    async with database.reading() as connection:
         ahead = sa.text("SELECT (pg_current_wal_insert_lsn() + 10000000)::text")
         position = (await connection.execute(ahead)).scalar_one()
         assert await currency.known_until(connection, currency.Mark(position, before), now) == now

@@ -145,8 +145,9 @@ async def test_a_copy_that_keeps_up_answers_what_need_not_be_the_newest(
 async def test_who_did_something_sees_it_whatever_the_copy_lacks(
     reader: AssessmentStore, replica: Replica, database: Database, copy: Database, watch: Clock
 ) -> None:
+    await keep_up(database, copy)
     made = await reader.create({"id": "mine"})
-    assert await listed(reader) == {"mine"}
+    assert await listed(reader) == {"mine"}, "though the copy is not far behind"
     assert (await reader.get_state(made)).version == 1
     begun = await reader.start_processing(made)
     for change in ("progress", "complete"):

@@ -26,6 +26,9 @@ PASSWORD_FLAG_OF: tuple[tuple[re.Pattern[str], str, bool], ...] = (
     (re.compile(r"^redis"), "-a", True),
     (re.compile(r"^(?:sqlcmd|bcp|isql|tsql|ipmitool)"), "-P", True),
 )
+TELLING = frozenset("-$/")
+ATTACHED = frozenset({"-p", "-P", "-a"})
+ECHOES = frozenset({"echo", "printf", "write-output"})
 DEEPEST = 3
 WRAPPERS = PRIVILEGE | {"env", "nohup", "exec", "time", "nice", "cmd"}
 STRONG = re.compile(r"(?=[^\d]*\d)(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[^\s/\\=,]{8,}$")
@@ -56,6 +59,9 @@ def in_words(words: Sequence[str], may_be: Callable[[str, str], bool]) -> Iterat
     for index, raw in enumerate(words):
         start, end = inside(raw)
         word = raw[start:end]
+        if "=" not in word and before[:1] not in TELLING and word[:2] not in ATTACHED and program != "setx":
+            before = word  # most words: nothing before them or in them could give a credential away
+            continue
         for what, at in _in_word(word, before, program, may_be):
             low, high = inside(word[at:])
             if high > low:
@@ -111,17 +117,17 @@ def in_line(text: str, may_be: Callable[[str, str], bool], depth: int = 0) -> It
     parts = commands(text)
     for number, command in enumerate(parts):
         words = [piece.text for piece in command.words]
-        for found in in_words(words, may_be):
+        for found in in_words(words, may_be) if len(words) > 1 or "=" in words[0] else ():
             offset = command.words[found.index].start
             yield found.what, offset + found.start, offset + found.end
         for piece in command.words if depth < DEEPEST else ():
-            low, high = inside(piece.text)
+            low, high = inside(piece.text) if piece.text[0] in "\"'" else (0, 0)
             if low and is_line(piece.text[low:high]):
                 offset = piece.start + low
                 for what, start, end in in_line(piece.text[low:high], may_be, depth + 1):
                     yield what, offset + start, offset + end
         following = parts[number + 1] if number + 1 < len(parts) else None
-        if command.program in {"echo", "printf", "write-output"} and following is not None and _asks(following):
+        if following is not None and words[0].lower() in ECHOES and _asks(following):
             for piece in command.words[1:]:
                 low, high = inside(piece.text)
                 if high > low and not piece.text.startswith("-"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+# Bounds, possessive quantifiers and what may stand before a match keep the time linear: a file may hold anything.
 REFERENCE = re.compile(
-    r"\$\{\{[^}]*\}\}|\$\{[^}]*\}|\{env:[^}]*\}|\{file:[^}]*\}|\$\([A-Za-z_][^)]*\)|%[A-Za-z_][A-Za-z0-9_]*%"
-    r"|\$[A-Za-z_][A-Za-z0-9_]*|\$env:[A-Za-z_]\w*|\{\{[^}]*\}\}|op://[^\s\"']+|keychain:\S+|secret:\S+"
+    r"\$\{\{[^}]{0,200}\}\}|\$\{[^}]{0,200}\}|\{env:[^}]{0,200}\}|\{file:[^}]{0,200}\}|\$\([A-Za-z_][^)]{0,200}\)"
+    r"|%[A-Za-z_][A-Za-z0-9_]{0,200}%"
+    r"|\$[A-Za-z_][A-Za-z0-9_]*|\$env:[A-Za-z_]\w*|\{\{[^}]{0,200}\}\}|op://[^\s\"']+|keychain:\S+|secret:\S+"
 )
 PREFIXED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(rf"(?<![A-Za-z0-9_-]){pattern}"))
@@ -57,15 +59,15 @@ PREFIXED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     )
 )
-JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.(eyJ[A-Za-z0-9_-]{2,})\.[A-Za-z0-9_-]*")
+JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.(eyJ[A-Za-z0-9_-]{2,})\.[A-Za-z0-9_-]*")
 URL_LOGIN = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*://([^\s/:@\"']*):([^\s/@\"']+)@")
 CONNECTION_PASSWORD = re.compile(
     r"(?i)(?:^|[;\s\"'])(?:password|pwd|accountkey|sharedaccesskey|client_secret)\s*=\s*(\"[^\"]+\"|[^;\s\"']+)"
 )
 AUTHORIZATION = re.compile(
-    r"(?i)^\s*[\"']?(?:(?:proxy-)?authorization\s*[:=]\s*)?(bearer|basic|token|apikey|api-key|digest)\s+(\S.*?)[\"']?\s*$"
+    r"(?i)^\s*[\"']?(?:(?:proxy-)?authorization\s*[:=]\s*)?(bearer|basic|token|apikey|api-key|digest)\s+(?=\S)([^\n]*+)\s*+$"
 )
-HEADER_LINE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_-]*)\s*:\s*(?!//)(\S.*?)\s*$")
+HEADER_LINE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_-]*)\s*:\s*+(?!//)(?=\S)([^\n]*+)\s*+$")
 ASSIGNMENT = re.compile(r"^(?:--?)?([A-Za-z_][A-Za-z0-9_.-]*)=(.*)$", re.DOTALL)
 QUERY = re.compile(r"[?&#;]([A-Za-z_][A-Za-z0-9_.-]*)=([^&#\s\"']*)")
 EMBEDDED = re.compile(r"[\"']([A-Za-z_][A-Za-z0-9_.-]*)\\*[\"']\s*:\s*\\*[\"']([^\"'\\]+)")
@@ -233,7 +235,9 @@ PLACEHOLDER = re.compile(
     r"|\.\.\.$|…$|\*{3,}|(?<!x)x{4,}(?:[-_. ]x{4,})*[-_. ]?$",
     re.IGNORECASE,
 )
-BRACKETED = re.compile(r"<[^<>\s=/\"'][^<>\"']*>|\[(?:your|insert|enter|api|my|path|token)[^\]]*\]", re.IGNORECASE)
+BRACKETED = re.compile(
+    r"<[^<>\s=/\"'][^<>\"']*>|\[(?:your|insert|enter|api|my|path|token)[^\]]{0,200}\]", re.IGNORECASE
+)
 PUBLIC_KEY = re.compile(
     r"^\s*(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-ssh-\S+)\s+AAAA|-----BEGIN (?:[A-Z]+ )*(?:PUBLIC KEY|CERTIFICATE)-----"
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_TEXT = 4096
+MAX_TEXT = 64 * 1024
 
 
 class Kind(StrEnum):
@@ -52,9 +52,10 @@ class Node:
 
     @property
     def text(self) -> str | None:
-        """The string this node is, at most its first 4096 characters; None when it is something else.
+        """The string this node is, at most its first 65,536 characters; None when it is something else.
 
-        The bound keeps the time of the rules' expressions bounded; no setting of a client is that long.
+        The bound keeps the time of the rules' expressions bounded; no setting of a client is that long, and AC-507 says so
+        where one is.
         """
         return self.scalar[:MAX_TEXT] if isinstance(self.scalar, str) else None
 

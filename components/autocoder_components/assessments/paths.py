@@ -8,8 +8,8 @@ SEPARATOR = re.compile(r"[\\/]+")
 PLACEHOLDER_PATH = re.compile(
     r"(?i)(?:^|[\\/=])(?:absolute[\\/_-])?(?:full[\\/_-])?(?:path|dir|directory)[\\/_-](?:to|of)(?:[\\/_-]|$)"
     r"|[\\/]absolute[\\/]path|your[_ -]?(?:user|name|path|project|home|dir|folder|repo|workspace|account|login|vault|local|app)"
-    r"|[\\/](?:Users|home)[\\/](?:you|me|username|user_name|user-name|<[^>]*>|\[[^\]]*\]|\{[^}]*\}|xxx+|your\w*|\.\.\.)(?:[\\/]|$)"
-    r"|<[^<>=\"']+>[\\/]|[\\/]<[^<>=\"']+>|[\\/]\.\.\.[\\/]|[\\/]\.\.\.$|[\\/](?:path|dir)[\\/]to\b|\[(?:path|dir|folder|your)[^\]]*\]"
+    r"|[\\/](?:Users|home)[\\/](?:you|me|username|user_name|user-name|<[^>]{0,200}>|\[[^\]]{0,200}\]|\{[^}]{0,200}\}|xxx+|your\w*|\.\.\.)(?:[\\/]|$)"
+    r"|<[^<>=\"']+>[\\/]|[\\/]<[^<>=\"']+>|[\\/]\.\.\.[\\/]|[\\/]\.\.\.$|[\\/](?:path|dir)[\\/]to\b|\[(?:path|dir|folder|your)[^\]]{0,200}\]"
     r"|REPLACE_(?:ME|WITH)|^<[^<>]*(?:path|dir|folder|file)[^<>]*>$|^path_to_|/some/path|[\\/]example[\\/]path"
 )
 WINDOWS = re.compile(r"^[A-Za-z]:[\\/]|^\\\\[^\\]")

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from urllib.parse import unquote
 
@@ -84,7 +85,7 @@ def is_placeholder(text: str) -> bool:
     value = text.strip().strip("\"'")
     authorization = AUTHORIZATION.match(value)
     if authorization:
-        value = authorization[2].strip()
+        value = authorization[2].strip().rstrip("\"'")
     if not value:
         return False
     if value.lower() in DUMMY or BRACKETED.search(value) or _is_one_character(value):
@@ -154,6 +155,7 @@ def looks_random(text: str) -> bool:
     return turns >= len(known) * 0.3 and len(known) >= len(text) * 0.8
 
 
+@lru_cache(maxsize=64)  # the rules ask for the same text one after another
 def find_secrets(text: str, name: str | None = None) -> tuple[Secret, ...]:
     """The credentials in a text that stands under `name` (an environment variable, a header, a flag; None for none).
 
@@ -199,8 +201,10 @@ def _candidates(text: str, name: str | None) -> Iterator[Secret]:
     yield from _shapes(text)
     authorization = AUTHORIZATION.match(text)
     if authorization and (name is None or is_secret_name(name) or "authorization" in name.lower()):
-        if authorization[1].lower() != "basic" or decoded_login(authorization[2]):
-            yield Secret(f"{authorization[1].title()} credential", *authorization.span(2))
+        value = authorization[2].rstrip().rstrip("\"'")
+        if authorization[1].lower() != "basic" or decoded_login(value):
+            start = authorization.start(2)
+            yield Secret(f"{authorization[1].title()} credential", start, start + len(value))
         return
     for match in BEARER.finditer(text):
         value = match[1]
@@ -235,8 +239,9 @@ def _named_parts(text: str) -> Iterator[Secret]:
     for pattern in (ASSIGNMENT, HEADER_LINE):
         match = pattern.match(text)
         if match and is_secret_name(match[1]) and _may_be_secret(match[2], match[1]):
-            start, end = match.span(2)
-            inner = match[2]
+            start = match.start(2)
+            inner = match[2].rstrip() if pattern is HEADER_LINE else match[2]
+            end = start + len(inner)
             yield Secret("credential", start + len(inner) - len(inner.lstrip("\"'")), end - (inner[-1:] in "\"'"))
     for match in QUERY.finditer(text):
         value = unquote(match[2])

@@ -83,7 +83,7 @@ DANGERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             CODE,
             r"(?:^|_)(?:execute|exec|eval|evaluate|bash|shell|terminal|powershell|repl|sudo)(?=_|$)"
-            r"|(?:^|_)(?:run|spawn|invoke|start|use|launch)_(?:\w+_)?(?:command|code|script|shell|python|sql|query|process"
+            r"|(?:^|_)(?:run|spawn|invoke|start|use|launch)_(?:\w{1,40}_)?(?:command|code|script|shell|python|sql|query|process"
             r"|bash|cmd|terminal|js|javascript|notebook|cell|program|cli)s?(?=_|$)|(?:^|_)commands?$|^run(?:_in_\w+)?$",
         ),
         (

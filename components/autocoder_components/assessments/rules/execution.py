@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 
+from autocoder_components.assessments.downloads import runs_download
 from autocoder_components.assessments.launch_parts import ContainerRun, Option, mounted
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
+from autocoder_components.assessments.nodes import MAX_TEXT
 from autocoder_components.assessments.paths import CREDENTIALS, HOME, ROOT, is_placeholder_path
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
-from autocoder_components.assessments.secrets import WORD_END
+from autocoder_components.assessments.secrets import WORD_END, without_secrets
 
 SHELL_WRAPPER = RuleInfo(
     "AC-501",
@@ -66,6 +69,16 @@ DANGEROUS_ENV = RuleInfo(
     "Loaders and interpreters run what these variables name before the program itself.",
     "Remove the variable",
 )
+TOO_LONG = RuleInfo(
+    "AC-507",
+    "TooLongToJudge",
+    "A text that is too long to be judged whole",
+    Severity.HIGH,
+    "MCP05:2025",
+    "The rules read a bounded part of every text, so that a hostile file cannot stop the assessment. What lies beyond was not "
+    "judged, and no setting of a client needs a text that long: it may be there to hide something.",
+    "Put the text in a file of its own that is reviewed, and name the file here",
+)
 PRIVILEGED = RuleInfo(
     "AC-511",
     "PrivilegedContainer",
@@ -104,19 +117,14 @@ SENSITIVE_MOUNT = RuleInfo(
 )
 
 METACHARACTER = re.compile(r"&&|\|\||[;|`]|\$\(|>|<\(")
-DOWNLOAD = re.compile(
-    r"(?:curl|wget|iwr|irm|Invoke-WebRequest|Invoke-RestMethod)\b[^;&]*\|\s*(?:sudo\s+)?(?:\w*/)*(?:ba|z|da|k|fi)?sh\b|\|\s*(?:python3?|node|iex)\b"
-    r"|(?:ba|z)?sh\s+<\(\s*(?:curl|wget)|(?:eval|source)\s+[\"']?\$\(\s*(?:curl|wget)|\biex\b.*(?:irm|iwr|DownloadString)|(?:irm|iwr)\b.*\|\s*iex",
-    re.IGNORECASE,
-)
 SANDBOX = re.compile(
     r"(?:^|=|\s)--?(?:no-sandbox|disable-setuid-sandbox|disable-web-security|disable-site-isolation-trials|unsafe(?:ly)?[\w-]*"
     r"|dangerously-[\w-]+|allow-dangerous[\w-]*|skip-permissions|yolo|disable-security|no-security|allow-all(?=$|\s)"
-    r"|allow-unsafe[\w-]*|no-auth|disable-auth|auto-approve-all)\b|security_opt=.*unconfined",
+    r"|allow-unsafe[\w-]*|no-auth|disable-auth|auto-approve-all)\b|security_opt=.{0,200}unconfined",
     re.IGNORECASE,
 )
 SANDBOX_VARIABLE = re.compile(
-    r"(?i)^(?:DANGEROUSLY_\w+|\w*DISABLE_(?:SANDBOX|AUTH|SECURITY)|\w*NO_SANDBOX|\w*_?SKIP_PERMISSIONS|DISABLE_AUTH\w*|ALLOW_DANGEROUS\w*)$"
+    r"(?i)^(?:DANGEROUSLY_\w+|\w{0,60}DISABLE_(?:SANDBOX|AUTH|SECURITY)|\w{0,60}NO_SANDBOX|\w{0,60}_?SKIP_PERMISSIONS|DISABLE_AUTH\w{0,60}|ALLOW_DANGEROUS\w{0,60})$"
 )
 LOADER = re.compile(
     r"^(?:LD_PRELOAD|LD_LIBRARY_PATH|LD_AUDIT|DYLD_\w+|BASH_ENV|ENV|PROMPT_COMMAND|PYTHONSTARTUP|PERL5OPT|RUBYOPT|JAVA_TOOL_OPTIONS)$"
@@ -148,7 +156,7 @@ def shells(context: ServerContext) -> Iterator[Finding]:
     texts += [(script.text.node, script.text.text) for script in context.launch.scripts if script.encoded]
     seen: set[int] = set()
     for node, text in texts:
-        if DOWNLOAD.search(text) and node.start not in seen:
+        if runs_download(text) and node.start not in seen:
             seen.add(node.start)
             yield found(context, DOWNLOAD_AND_RUN, node, "What is downloaded is run at once", judged=text)
 
@@ -200,6 +208,25 @@ def safeguards(context: ServerContext) -> Iterator[Finding]:
                 severity=severity,
                 judged=text,
             )
+
+
+def too_long(context: ServerContext) -> Iterator[Finding]:
+    """Strings and names that the rules see the beginning of; said once for each string."""
+    for node in context.server.node.walk():
+        keys = max((len(key.text) for key, _ in node.members), default=0)
+        length = max(len(node.scalar) if isinstance(node.scalar, str) else 0, keys)
+        if length > MAX_TEXT:
+            message = f"Of {length:,} characters the first {MAX_TEXT:,} are judged"
+            yield found(context, TOO_LONG, node, message, distinct=_digest(node.scalar))
+
+
+def _digest(scalar: object) -> str:
+    """The hash of all of a text without its credentials, so that nothing behind the bound changes unseen."""
+    text = scalar if isinstance(scalar, str) else ""
+    digest = hashlib.sha256()
+    for start in range(0, len(text), MAX_TEXT):
+        digest.update(without_secrets(text[start : start + MAX_TEXT]).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def containers(context: ServerContext) -> Iterator[Finding]:
@@ -279,7 +306,7 @@ def _judged(option: Option, run: ContainerRun) -> str:
 THEME = Theme(
     (
         *(SHELL_WRAPPER, LOGIN_SHELL, DOWNLOAD_AND_RUN, RAISED_RIGHTS, SANDBOX_DISABLED, DANGEROUS_ENV),
-        *(PRIVILEGED, HOST_NETWORK, BIND_MOUNT, SENSITIVE_MOUNT),
+        *(TOO_LONG, PRIVILEGED, HOST_NETWORK, BIND_MOUNT, SENSITIVE_MOUNT),
     ),
-    server_rules=(shells, rights, safeguards, containers),
+    server_rules=(shells, rights, safeguards, too_long, containers),
 )

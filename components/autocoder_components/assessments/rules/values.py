@@ -154,19 +154,21 @@ METACHARACTERS = RuleInfo(
 
 SYNTAXES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (SECRETS, re.compile(r"\$\{\{\s*[\w.]+\s*\}\}")),
-    (INPUT, re.compile(r"\$\{input:([^}]*)\}")),
-    (ENV, re.compile(r"\$\{env:[^}]*\}")),
+    (INPUT, re.compile(r"\$\{input:([^}]{0,200})\}")),
+    (ENV, re.compile(r"\$\{env:[^}]{0,200}\}")),
     (
         EDITOR,
-        re.compile(r"\$\{(?:workspaceFolder|workspaceRoot|userHome|file|config:|command:|pathSeparator|/)[^}]*\}"),
+        re.compile(
+            r"\$\{(?:workspaceFolder|workspaceRoot|userHome|file|config:|command:|pathSeparator|/)[^}]{0,200}\}"
+        ),
     ),
-    (SHELL, re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?[-=?+][^}]*)?\}")),
-    (BRACE, re.compile(r"(?<!\$)\{(?:env|file):[^}]*\}")),
+    (SHELL, re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]{0,200}(?::?[-=?+][^}]{0,200})?\}")),
+    (BRACE, re.compile(r"(?<!\$)\{(?:env|file):[^}]{0,200}\}")),
     (DOLLAR, re.compile(r"^\$[A-Za-z_][A-Za-z0-9_]*$")),
 )
 META = re.compile(r"&&|\|\||[;|`<>]|\$\(|\s&(?:\s|$)")
 LONE_META = re.compile(r"^(?:&&|\|\|?|;|>>?|2>&1|<)$")
-INPUT_REFERENCE = re.compile(r"\$\{input:([^}]*)\}")
+INPUT_REFERENCE = re.compile(r"\$\{input:([^}]{0,200})\}")
 LEADS_TO_FILE = re.compile(r"^(?:[/~]|\.{1,2}[\\/]|[A-Za-z]:[\\/]|\\\\|[\w.-]+[\\/][\w.-])")
 ASSIGNED = re.compile(r"^(?:--?)?([A-Za-z_][\w.-]*)=(.*)$", re.DOTALL)
 

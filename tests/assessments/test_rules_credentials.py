@@ -49,6 +49,13 @@ def token(**claims: object) -> str:
         ({"args": ["--header", f"Authorization: Bearer {HEX}"]}, "/args/1"),
         ({"args": ["mongodb+srv://ada:s3cr3t@cluster.example.net/db"]}, "/args/0"),
         ({"settings": {"token": GITHUB}}, "/settings/token"),
+        ({"command": "mysql-mcp", "args": ["-uroot", "-phunter2"]}, "/args/1"),
+        ({"command": "docker", "args": ["compose", "run", "-e", "ADMIN_PW=hunter2", "mcp"]}, "/args/3"),
+        (
+            {"env": {"SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0AB12/B0AB12/" + HEX}},
+            "/env/SLACK_WEBHOOK_URL",
+        ),
+        ({"env": {"X": f"https://discord.com/api/webhooks/123456789/{HEX}"}}, "/env/X"),
     ],
 )
 def test_a_credential_is_found_and_not_shown(parts: Parts, pointer: str) -> None:
@@ -93,6 +100,10 @@ def test_a_credential_is_found_and_not_shown(parts: Parts, pointer: str) -> None
         {"env": {"KEY": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIX1X1X1X1X1X1X1X1 ada"}},
         {"args": ["--commit", "9fceb02d0ae598e95dc970b74767f19372d61af8"]},
         {"args": ["--project-id", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"]},
+        {"args": ["--tenant", "3f2504e0-4f89-41d3-9a0c-0305e82c3301"]},
+        {"args": ["--keys", "ctrl-a,ctrl-b"]},
+        {"args": ["-p", "8080:8080", "-path", "x", "--user", "1000:1000", "-u", "node:node"]},
+        {"env": {"PUBLIC_KEY": "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="}},
     ],
 )
 def test_what_is_no_credential_is_not_called_one(parts: Parts) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from autocoder_components.assessments import packages
 from autocoder_components.assessments.launch_parts import (
@@ -27,6 +28,8 @@ from autocoder_components.assessments.programs import (
     POWERSHELLS,
     PRIVILEGE,
     SHELLS,
+    SSH_VALUED,
+    WRAPPERS,
 )
 from autocoder_components.assessments.secrets import is_secret_name
 
@@ -131,6 +134,14 @@ def _unwrapped(head: Word, rest: list[Word], launch: Launch) -> list[Word] | Non
     if head.program in PRIVILEGE:
         launch.privileged_by.append(head)
         return _after_flags(rest, {"-u", "-g", "-C", "-h", "-p", "-D"})
+    if head.program in {"su", "runuser"}:
+        launch.privileged_by.append(head)
+        return next((split(word) for flag, word in pairwise(rest) if flag.text in {"-c", "--command"}), [])
+    if head.program in WRAPPERS:
+        return _after_flags(rest, WRAPPERS[head.program])[head.program in {"timeout", "taskset"} :]
+    if head.program == "ssh":
+        inner = _after_flags(rest, SSH_VALUED)[1:]
+        return split(inner[0]) if len(inner) == 1 else inner
     if head.program == "env":
         return _after_assignments(rest)
     if head.program == "cmd":
@@ -141,11 +152,10 @@ def _unwrapped(head: Word, rest: list[Word], launch: Launch) -> list[Word] | Non
 
 
 def _is_pair(program: str, rest: list[Word], pairs: dict[str, str]) -> bool:
-    subcommand = next((word.text for word in rest if not word.text.startswith("-")), "")
-    return bool(rest) and subcommand in pairs.get(program, "").split()
+    return next((word.text for word in rest if word.text[:1] != "-"), "") in pairs.get(program, "").split()
 
 
-def _after_flags(words: list[Word], valued: set[str]) -> list[Word]:
+def _after_flags(words: list[Word], valued: Collection[str]) -> list[Word]:
     """The words after leading options; an option in `valued` takes the next word with it."""
     at = 0
     while at < len(words) and words[at].text.startswith("-"):

@@ -53,3 +53,18 @@ KNOWN = (SHELLS | POWERSHELLS | NPM_RUNNERS | INTERPRETERS | ENGINES | PRIVILEGE
     *("start-process", "rundll32", "mshta", "certutil", "bitsadmin", "wscript", "cscript", "uvicorn", "flask"),
 }
 """Whoever reads a finding may see these: a fixed list of words, so that no secret in the wrong place is among them."""
+WRAPPERS: dict[str, frozenset[str]] = {
+    "nohup": frozenset(),
+    "setsid": frozenset(),
+    "time": frozenset({"-f", "-o"}),
+    "stdbuf": frozenset({"-i", "-o", "-e"}),
+    "command": frozenset(),
+    "exec": frozenset({"-a"}),
+    "busybox": frozenset(),
+    "nice": frozenset({"-n", "--adjustment"}),
+    "ionice": frozenset({"-c", "-n", "-p", "--class", "--classdata"}),
+    "timeout": frozenset({"-k", "-s", "--kill-after", "--signal"}),
+    "taskset": frozenset(),
+}
+"""Programs that only start another one, with their options that take a value."""
+SSH_VALUED = frozenset(f"-{letter}" for letter in "bBcDEeFIiJLlmOopQRSWw")

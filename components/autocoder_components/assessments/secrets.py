@@ -61,6 +61,11 @@ PUBLIC_PREFIX = re.compile(
 
 WORD_END = "\0"
 """Between the words of a command line that is one text."""
+# Keys of a keyboard, and lists of names: `ctrl-a,ctrl-b`, `checkout.title,checkout.button`.
+KEY_PRESSES = re.compile(
+    r"(?i)(?:(?:ctrl|control|alt|option|shift|cmd|command|super|meta|win|fn|esc|escape|tab|enter|space|f\d{1,2}|up|down|left"
+    r"|right|home|end|del|delete)(?:[-+ ,]\w{1,12})*+(?:,\s?|$))++|[a-z]+(?:[._-][a-z]+)*(?:,\s?[a-z]+(?:[._-][a-z]+)*)+"
+)
 SUBSTITUTION = re.compile(r"\$\(|`|[<>]\(")
 
 
@@ -135,7 +140,8 @@ def is_secret_name(name: str) -> bool:
 
 def mentions_secret(name: str) -> bool:
     """Whether the name speaks of access at all: enough for a value that nobody would choose, too little for a word."""
-    return any(word.lower() in MENTIONS for word in WORDS.findall(name))
+    words = {word.lower() for word in WORDS.findall(name)}
+    return not words.isdisjoint(MENTIONS) and words.isdisjoint({"public", "pub"})
 
 
 def looks_random(text: str) -> bool:
@@ -275,6 +281,8 @@ def _may_be_secret(value: str, name: str) -> bool:
         return False
     if _is_password(name):
         return True
+    if KEY_PRESSES.fullmatch(text):
+        return False
     if re.search(r"\s", text):
         return False
     return len(text) >= 8

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocoder_components.assessments.clients import INPUT
-from autocoder_components.assessments.credential_shapes import ASSIGNMENT, PUBLIC_KEY
+from autocoder_components.assessments.credential_shapes import ASSIGNMENT, PUBLIC_KEY, UUID
 from autocoder_components.assessments.document import Node
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.rules.base import (
@@ -137,7 +137,9 @@ def spots(context: ServerContext) -> Iterator[Spot]:
     for node in server.argv:
         text = node.text or ""
         name = SECRET_FLAG.match(flag.text or "") if flag is not None else None
-        tells = name is not None and (is_secret_name(name[1]) or IDENTIFIER.search(name[1]))
+        # A UUID names something; it is a key only where the flag before it says so.
+        names = IDENTIFIER.search(name[1]) or UUID.fullmatch(text) if name is not None else None
+        tells = name is not None and (is_secret_name(name[1]) or names)
         yield Spot(node, text, name[1] if name and tells else None, flag, in_argv=True)
         flag = node if SECRET_FLAG.match(text) else None
     if server.url is not None and server.url.text:

@@ -172,7 +172,7 @@ def rights(context: ServerContext) -> Iterator[Finding]:
             judged=context.line,
         )
     for node in context.server.argv[1:]:
-        if re.search(r"(?:^|[;&|]\s*)sudo\s", node.text or ""):
+        if re.search(r"(?:^|[;&|]\s*)(?:sudo|doas|pkexec|su\s+-c)\s", node.text or ""):
             yield found(context, RAISED_RIGHTS, node, "A command is run with sudo", judged=node.text or "")
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autocoder_components.assessments.document import Node
-from autocoder_components.assessments.launch_parts import mounted
+from autocoder_components.assessments.launch_parts import mounted, program_name
+from autocoder_components.assessments.lines import commands
 from autocoder_components.assessments.model import Finding, RuleInfo, Severity
 from autocoder_components.assessments.paths import HERE, breadth
 from autocoder_components.assessments.rules.base import ServerContext, Theme, found, quote
@@ -141,6 +142,9 @@ TLS_VARIABLE_ON = re.compile(
 BIND_NAME = re.compile(
     r"(?i)(?:^|[_-])(?:host|bind|listen|address|addr|interface|hostname|server[_-]?host)$|^(?:-H|-b)$"
 )
+SHORT_INSECURE = re.compile(r"^-[a-zA-Z]*k[a-zA-Z]*$")
+# Without an address a container engine publishes on all of them.
+EVERY_INTERFACE = re.compile(r"^(?:(?:0\.0\.0\.0|\[::\]):)?[\d-]*(?::[\d-]+)?(?:/\w+)?$")
 FALSE = frozenset({"0", "false", "no", "off", "none"})
 TRUE = frozenset({"1", "true", "yes", "on"})
 FILE_SERVER = re.compile(
@@ -187,10 +191,15 @@ def _strings(context: ServerContext) -> Iterator[tuple[Node, bool]]:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is, in any of the spellings that programs take: `2852039166`, `0xa9fea9fe`, IPv4 in IPv6."""
     try:
-        return ipaddress.ip_address(host.strip("[]"))
+        if re.fullmatch(r"0x[0-9a-f]{1,8}|[0-9]{8,10}", host):
+            return ipaddress.IPv4Address(int(host, 0) if host.startswith("0x") else int(host))
+        number = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return None
+    inner = number.ipv4_mapped if isinstance(number, ipaddress.IPv6Address) else None
+    return inner or number
 
 
 def network(context: ServerContext) -> Iterator[Finding]:
@@ -215,6 +224,9 @@ def network(context: ServerContext) -> Iterator[Finding]:
                 severity=severity,
                 distinct=address.host,
             )
+        if number is not None and number.is_link_local and not HOST_PORT.search(address.host):
+            message = f"{shown} is a link-local or metadata address"
+            yield found(context, METADATA, address.node, message, distinct=address.host)
         if TUNNELS.search(address.host):
             yield found(
                 context,
@@ -240,6 +252,8 @@ def network(context: ServerContext) -> Iterator[Finding]:
 
 def transport_security(context: ServerContext) -> Iterator[Finding]:
     """Options, variables and connection strings that switch the check of certificates off."""
+    for word in _unchecked_downloads(context):
+        yield found(context, TLS_DISABLED, word, "The check of certificates is switched off", distinct="download")
     for node, _ in _strings(context):
         text = node.text or ""
         if TLS_OFF.search(text) or TLS_ON_FLAG.match(text):
@@ -250,6 +264,18 @@ def transport_security(context: ServerContext) -> Iterator[Finding]:
         on = TLS_VARIABLE_ON.match(key.text) and text in TRUE
         if off or on:
             yield found(context, TLS_DISABLED, value, f"{quote(key)} switches the check of certificates off")
+
+
+def _unchecked_downloads(context: ServerContext) -> Iterator[Node]:
+    """`curl -k`, and `-k` among other letters: means something else for most other programs."""
+    argv = context.server.argv
+    if argv and program_name(argv[0].text or "") == "curl":
+        yield from (node for node in argv[1:] if SHORT_INSECURE.match(node.text or ""))
+    for node in argv:
+        for command in commands(node.text or "") if "curl" in (node.text or "") else ():
+            if command.program == "curl" and any(SHORT_INSECURE.match(piece.text) for piece in command.words[1:]):
+                yield node
+                break
 
 
 def listening(context: ServerContext) -> Iterator[Finding]:
@@ -266,7 +292,7 @@ def listening(context: ServerContext) -> Iterator[Finding]:
         name = flag if text.startswith("-") else ""
     for run in context.launch.containers:
         for option in run.options:
-            if option.flag in {"-p", "--publish"} and re.match(r"^0\.0\.0\.0:", option.value):
+            if option.flag in {"-p", "--publish"} and EVERY_INTERFACE.match(option.value):
                 yield found(
                     context,
                     LISTENS_EVERYWHERE,

@@ -173,11 +173,6 @@ LEADS_TO_FILE = re.compile(r"^(?:[/~]|\.{1,2}[\\/]|[A-Za-z]:[\\/]|\\\\|[\w.-]+[\
 ASSIGNED = re.compile(r"^(?:--?)?([A-Za-z_][\w.-]*)=(.*)$", re.DOTALL)
 
 
-def words_of(context: ServerContext) -> Iterator[Node]:
-    """The command and the arguments, as they are written."""
-    yield from context.server.argv
-
-
 def settings_of(context: ServerContext) -> Iterator[Member]:
     """The environment variables and headers that are strings."""
     for key, value in (*context.server.env, *context.server.headers):
@@ -328,7 +323,7 @@ def variables(context: ServerContext) -> Iterator[Finding]:
             severity = None if secret or _looks_like_credential(text) else Severity.INFO
             yield found(context, PLACEHOLDER, value, f"{quote(key)} is still to be filled in", severity=severity)
     flag = ""
-    for node in words_of(context):
+    for node in context.server.argv:
         text = node.text or ""
         match = ASSIGNED.match(text)
         value_text, name = (match[2], match[1]) if match else (text, flag)

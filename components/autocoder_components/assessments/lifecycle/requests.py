@@ -35,12 +35,22 @@ class KeptSpec(RequestSpec):
     by name with `autocoder assess`, which keeps no request.
     """
 
-    @field_validator("paths", "server_filter")
+    @field_validator("paths")
+    @classmethod
+    def _have_text(cls, named: list[str]) -> list[str]:
+        for number, each in enumerate(named, 1):
+            if not _is_text(each):
+                raise ValueError(f"number {number} is no UTF-8, which no database takes; name the folder that holds it")
+        return named
+
+    @field_validator("server_filter")
     @classmethod
     def _are_text(cls, named: list[str]) -> list[str]:
         for number, each in enumerate(named, 1):
             if not _is_text(each):
-                raise ValueError(f"number {number} is no UTF-8, which no database takes; name the folder that holds it")
+                raise ValueError(
+                    f"number {number} holds half of a surrogate pair, which no database takes; write * for it"
+                )
         return named
 
     @field_validator("candidates")

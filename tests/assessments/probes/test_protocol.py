@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -57,6 +58,15 @@ def test_events_do_not_depend_on_how_they_are_cut(body: bytes, cuts: list[int]) 
 def test_cuts_between_and_within_ends_of_lines(parts: list[bytes]) -> None:
     body = b"".join(parts)
     assert parsed([body[at : at + 1] for at in range(len(body))]) == parsed([body])
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_a_flood_of_ends_of_lines_takes_time_in_its_length_alone(end: bytes) -> None:
+    flood = end * (2**20 // len(end))
+    started = time.process_time()
+    assert parsed([flood]) == parsed([flood[at : at + 2**16] for at in range(0, len(flood), 2**16)]) == []
+    # Each byte once takes less than a second; with what follows it each time, it takes ten.
+    assert time.process_time() - started < 5
 
 
 def test_an_event_of_many_lines_is_bounded_too() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -29,6 +29,7 @@ STREAMABLE: Final = "Streamable HTTP"
 OLD: Final = "HTTP+SSE"
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _SESSION: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 _SIGN_IN: Final = frozenset({401, 403})
 _NO_SUCH_WAY: Final = frozenset({400, 404, 405, 406, 415, 501})
@@ -251,42 +252,47 @@ async def events(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Even
     Raises ProbeError for a line or an event of more than `limit` bytes.
     """
     name, data = "", bytearray()
-    async for line in _lines(chunks, limit):
-        if not line:
-            if data:
-                yield Event(name or "message", bytes(data[:-1]))
-            name, data = "", bytearray()
-            continue
-        field_name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field_name == b"event":
-            name = value.decode(errors="replace")
-        elif field_name == b"data":
-            data += value + b"\n"
-            if len(data) > limit:
-                raise ProbeError(NO_MCP, f"One event is longer than {limit:,} bytes")
-
-
-async def _lines(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    """Lines ended by CRLF, LF or CR; what stands after the last end is no line, for the stream broke off in it."""
-    buffer = bytearray()
-    searched = 0
-    skip_feed = False
+    lines = _Lines(limit)
     async for chunk in chunks:
-        buffer += chunk
-        while True:
-            if skip_feed and buffer:
-                skip_feed = False
-                if buffer[:1] == b"\n":
-                    del buffer[:1]
-            ends = [at for at in (buffer.find(b"\n", searched), buffer.find(b"\r", searched)) if at >= 0]
-            if not ends:
-                searched = len(buffer)
-                break
-            end = min(ends)
-            line, skip_feed = bytes(buffer[:end]), buffer[end : end + 1] == b"\r"
-            del buffer[: end + 1]
-            searched = 0
+        for line in lines.ended_in(chunk):
+            if not line:
+                if data:
+                    yield Event(name or "message", bytes(data[:-1]))
+                    data = bytearray()
+                name = ""
+                continue
+            field_name, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field_name == b"event":
+                name = value.decode(errors="replace")
+            elif field_name == b"data":
+                data += value + b"\n"
+                if len(data) > limit:
+                    raise ProbeError(NO_MCP, f"One event is longer than {limit:,} bytes")
+
+
+class _Lines:
+    """Lines ended by CRLF, LF or CR; what stands after the last end is no line, for the stream broke off in it.
+
+    Each byte is looked at once: whoever sends nothing but ends of lines must not hold up all else that this process does.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._begun = bytearray()
+        self._after_return = False
+
+    def ended_in(self, chunk: bytes) -> Iterator[bytes]:
+        """The lines that end in this chunk, the next one of the stream."""
+        at = 1 if self._after_return and chunk.startswith(b"\n") else 0
+        self._after_return = chunk.endswith(b"\r") if chunk else self._after_return
+        for end in _LINE_END.finditer(chunk, at):
+            line = chunk[at : end.start()]
+            if self._begun:
+                line = bytes(self._begun) + line
+                self._begun.clear()
+            at = end.end()
             yield line
-        if len(buffer) > limit:
-            raise ProbeError(NO_MCP, f"One line of an event stream is longer than {limit:,} bytes")
+        self._begun += chunk[at:]
+        if len(self._begun) > self._limit:
+            raise ProbeError(NO_MCP, f"One line of an event stream is longer than {self._limit:,} bytes")

@@ -84,6 +84,11 @@ class TestOneServer:
         )
         assert outcome.left_out == ("AC-901", "AC-902", "AC-903")
 
+    async def test_one_tool_is_one(self) -> None:
+        async with listening(json_rpc(modern(HONEST[:1]))) as port:
+            outcome = await inspect(at(port))
+        assert (outcome.reason or "").startswith("1 tool inspected; whether it changed is not known")
+
     @pytest.mark.parametrize("era", ["new", "old"])
     async def test_poisoned_in_either_era(self, era: str) -> None:
         results = modern([*HONEST, POISONED])

@@ -31,7 +31,7 @@ async def test_a_health_assessment_asks_the_servers(machine: Path, url: str) -> 
     assert state.state is State.COMPLETED
     assert state.result is not None
     said = {each["check"]: each["reason"] for each in state.result["outcomes"] if each["server"] == "it"}
-    assert (said["status"] or "").startswith("MCP 2025-06-18 over stdio, 1 tools listed in ")
+    assert (said["status"] or "").startswith("MCP 2025-06-18 over stdio, 1 tool listed in ")
 
 
 async def test_who_cancels_an_assessment_ends_the_programs_that_it_started(machine: Path, url: str) -> None:

@@ -72,7 +72,7 @@ server.wait()
 
 async def test_one_that_refuses_the_new_question_is_asked_the_old_one(program: Write) -> None:
     outcome = await probe(stdio(program(LEGACY)))
-    assert (outcome.reason or "").startswith("MCP 2025-06-18 over stdio, 1 tools listed in ")
+    assert (outcome.reason or "").startswith("MCP 2025-06-18 over stdio, 1 tool listed in ")
 
 
 async def test_one_that_says_nothing_to_the_new_question_is_asked_the_old_one(program: Write) -> None:

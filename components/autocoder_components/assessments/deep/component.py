@@ -149,9 +149,10 @@ def _with_escaped(context: ServerContext, trace: Trace, inspected: _Inspected) -
 
 
 def _said(listed: int, unknown: str | None, *, first: bool) -> str:
+    inspected = f"{listed:,} {'tool' if listed == 1 else 'tools'} inspected"
     if unknown is not None:
-        return f"{listed:,} tools inspected; whether they changed is not known: {unknown}"
-    return f"{listed:,} tools inspected, " + ("for the first time" if first else "compared with the last scan")
+        return f"{inspected}; whether {'it' if listed == 1 else 'they'} changed is not known: {unknown}"
+    return f"{inspected}, " + ("for the first time" if first else "compared with the last scan")
 
 
 def _judge(context: ServerContext, trace: _Listening) -> tuple[list[Tool], list[Finding], dict[Power, str]]:

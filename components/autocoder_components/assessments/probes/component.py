@@ -31,6 +31,7 @@ from autocoder_components.assessments.probes.outcome import (
     Trace,
     UnavailableError,
 )
+from autocoder_components.assessments.reports.text import plural
 from autocoder_components.assessments.rules import server_context
 from autocoder_components.assessments.rules.base import ServerContext, found
 from autocoder_components.assessments.rules.status import SLOW
@@ -108,7 +109,7 @@ class ProbeServer(Asking, Transformer[Check, Outcome], concurrency=8, ordered=Fa
             return f"{said}, no tools offered"
         if answered.seconds > self.slow:
             trace.remark(SLOW, f"The list of tools takes {answered.seconds:.1f} s, more than {self.slow:g} s")
-        return f"{said}, {answered.tools} tools listed in {answered.seconds * 1000:.0f} ms"
+        return f"{said}, {plural(answered.tools, 'tool')} listed in {answered.seconds * 1000:.0f} ms"
 
 
 def _findings(context: ServerContext, remarks: Sequence[Remark]) -> tuple[Finding, ...]:

@@ -289,8 +289,8 @@ class TestAssess:
         drifted = self.deep(assess)
         assert drifted["status"] == "fail"
         assert sorted(each["message"] for each in drifted["findings"]) == [
-            "1 tools are gone since the last scan: 'get_time'",
-            "1 tools are new since the last scan: 'third'",
+            "1 tool is gone since the last scan: 'get_time'",
+            "1 tool is new since the last scan: 'third'",
             "The tool 'add' has another description than at the last scan",
         ]
         assert self.deep(assess)["status"] == "pass"

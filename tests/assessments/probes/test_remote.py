@@ -57,7 +57,7 @@ async def test_servers_of_the_public_package(
 @pytest.mark.parametrize(
     ("results", "said"),
     [
-        (MODERN, "MCP 2026-07-28 over Streamable HTTP, 1 tools"),
+        (MODERN, "MCP 2026-07-28 over Streamable HTTP, 1 tool "),
         (HANDSHAKE, "MCP 2025-06-18 over Streamable HTTP, 2 tools"),
         (
             {"initialize": {"protocolVersion": "2024-11-05", "capabilities": {}}},

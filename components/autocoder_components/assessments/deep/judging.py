@@ -120,5 +120,6 @@ def drift_findings(context: ServerContext, drift: Drift) -> Iterator[Finding]:
         if names:
             shown = ", ".join(excerpt(each) for each in names[:_NAMED])
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            message = f"{len(names)} tools are {what} since the last scan: {shown}{more}"
+            number = "1 tool is" if len(names) == 1 else f"{len(names)} tools are"
+            message = f"{number} {what} since the last scan: {shown}{more}"
             yield found(context, rule, where, message, distinct="\0".join(names))

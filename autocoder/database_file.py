@@ -7,6 +7,7 @@ where files lie beside it that only a database in use has, for then it is one th
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from autocoder.errors import UnreachableError, describe
 
 APPLICATION_ID: Final = 0x4175_746F  # "Auto", in the header of the files that we made
 _HEADER: Final = b"SQLite format 3\0"
+MOST_BEGUN: Final = 100
+"""So many others may begin the log of a new file in front of this one."""
 
 
 def check_file(path: Path) -> None:
@@ -96,5 +99,24 @@ def keep_journal(connection: Any, _record: Any) -> None:
     if new:
         cursor.execute(f"PRAGMA application_id={APPLICATION_ID}")
     if new or asked("application_id") == APPLICATION_ID:
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _begin_log(cursor)
     cursor.close()
+
+
+def _begin_log(cursor: Any) -> None:
+    """Have the file keep a write-ahead log.
+
+    Of several that begin it at once in a new file, SQLite refuses all but one at once, whatever `busy_timeout` says; what
+    does wait for the others, as long as that says, is the beginning of a transaction.
+    """
+    for _ in range(MOST_BEGUN):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("ROLLBACK")
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Barrier, Thread
 
 import anyio
 import anyio.to_thread
@@ -118,6 +119,31 @@ def test_event_loops_of_their_own_do_not_wait_for_each_other_in_one(tmp_path: Pa
         assert file.execute("SELECT count(*) FROM t").fetchone() == (80,)
     gc.collect()
     assert not [path for _, path in _TURNS if str(tmp_path) in str(path)]  # other tests of this process may hold theirs
+
+
+def test_those_who_open_a_new_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite lets nobody wait who begins the log of a file while another does."""
+    refused = list[str]()
+
+    def open_it(url: str, together: Barrier) -> None:
+        async def work() -> None:
+            together.wait()
+            async with open_database(url):
+                pass
+
+        try:
+            anyio.run(work)
+        except UnreachableError as error:
+            refused.append(str(error))
+
+    for number in range(40):
+        together = Barrier(6)
+        threads = [Thread(target=open_it, args=(f"sqlite:///{tmp_path}/{number}.db", together)) for _ in range(6)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    assert refused == []
 
 
 @pytest.mark.anyio

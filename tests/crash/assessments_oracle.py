@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
-from autocoder_components.assessments.lifecycle.states import AssessmentState, AuditEntry, State
+from autocoder_components.assessments.lifecycle.states import Action, AssessmentState, AuditEntry, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.lifecycle.tables import assessment_metrics
 from autocoder_components.assessments.lifecycle.upkeep import GIVEN_UP
@@ -135,18 +135,13 @@ def _expected_metrics(trails: Trails) -> Counter[tuple[str, str]]:
 
 
 def _messages(messages: Sequence[Any], trails: Trails, kind: str) -> list[str]:
-    """A ticket for every time that one became pending; what the pipeline passed on has come to its end."""
+    """A ticket for every time that one came to wait for a worker; what the pipeline passed on has come to its end."""
     tickets = Counter(
         json.loads(each.message_data)["assessment_id"]
         for each in messages
         if each.target_component == "inbox" and not each.source_component
     )
-    became = Counter(
-        {
-            name: sum(each.new_state is State.PENDING and each.old_state is not State.PENDING for each in trail)
-            for name, trail in trails.items()
-        }
-    )
+    became = Counter({name: sum(map(_waits, trail, [*trail[1:], None])) for name, trail in trails.items()})
     wrong = _differ("tickets", became, tickets)
     if kind == "service":
         going = Counter((each.target_component, each.status) for each in messages if each.status != "completed")
@@ -155,6 +150,13 @@ def _messages(messages: Sequence[Any], trails: Trails, kind: str) -> list[str]:
         if strange or len(dead) != sum(going.values()):
             wrong.append(f"messages without an end: {dict(going)}, {strange[:MOST_SHOWN]}")
     return wrong
+
+
+def _waits(entry: AuditEntry, following: AuditEntry | None) -> bool:
+    """Whether it waits for a worker from this entry on. Who cancels a retry that is ahead begins it and gives it up at once."""
+    if following is not None and (following.change_action, following.created_at) == (Action.CANCEL, entry.created_at):
+        return False
+    return entry.new_state is State.PENDING and entry.old_state is not State.PENDING
 
 
 def _differ(what: str, expected: Counter[Any], found: Counter[Any]) -> list[str]:

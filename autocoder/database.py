@@ -158,8 +158,14 @@ class Database:
     async def session(self) -> AsyncIterator[AsyncConnection]:
         """A connection beside those of the pool, for what lives as long as the connection does; closed at the end."""
         async with self._connected(self.engine) as connection:
+            driver: Any = (await connection.get_raw_connection()).dbapi_connection
             await connection.run_sync(lambda each: each.detach())
-            yield connection
+            try:
+                yield connection
+            finally:
+                # The pool closes nothing that it let go of where a statement was cut off, and what it holds would stay held.
+                if connection.invalidated:
+                    driver.terminate()
 
     def _connects(self, connection: Any, _record: Any) -> None:
         self._writer = [connection.driver_connection]

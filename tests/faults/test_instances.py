@@ -269,6 +269,20 @@ async def test_one_that_froze_in_a_transaction_gives_its_rows_back(request: pyte
 
 
 @pytest.mark.anyio
+async def test_the_session_of_a_lock_that_is_cut_off_in_a_statement_is_closed(request: pytest.FixtureRequest) -> None:
+    """On PostgreSQL, that is: else the lock stays held by a connection of which nobody knows."""
+    with database_of("postgresql", request, Path()) as url:
+        async with open_database(url) as database:
+            with anyio.move_on_after(0.2) as scope:
+                async with database.session() as connection:
+                    held: Any = (await connection.get_raw_connection()).dbapi_connection
+                    driver = held.driver_connection
+                    await connection.execute(sa.text("SELECT pg_sleep(60)"))
+            assert scope.cancelled_caught
+            assert driver.is_closed()
+
+
+@pytest.mark.anyio
 async def test_who_keeps_the_event_loop_for_longer_than_a_lease_is_not_taken_for_frozen(url: str) -> None:
     """A plain handler that computes, say: nothing else of its process runs meanwhile, but its lease is renewed."""
     options = DatabaseOptions(url, lease=1.0)

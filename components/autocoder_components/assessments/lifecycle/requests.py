@@ -28,40 +28,6 @@ _WHEN: Final = "timestamp"
 _RUNNING: Final = ("source", "priority", "timeout", "max_retries", _WHEN)
 
 
-class KeptSpec(RequestSpec):
-    """What is to be assessed, where it is kept in a database, which takes no half characters (lone surrogates).
-
-    Names of files may have them, where they are no UTF-8; these are found below a folder that is named, and can be assessed
-    by name with `autocoder assess`, which keeps no request.
-    """
-
-    @field_validator("paths")
-    @classmethod
-    def _have_text(cls, named: list[str]) -> list[str]:
-        for number, each in enumerate(named, 1):
-            if not _is_text(each):
-                raise ValueError(f"number {number} is no UTF-8, which no database takes; name the folder that holds it")
-        return named
-
-    @field_validator("server_filter")
-    @classmethod
-    def _are_text(cls, named: list[str]) -> list[str]:
-        for number, each in enumerate(named, 1):
-            if not _is_text(each):
-                raise ValueError(
-                    f"number {number} holds half of a surrogate pair, which no database takes; write * for it"
-                )
-        return named
-
-    @field_validator("candidates")
-    @classmethod
-    def _hold_text(cls, given: list[CandidateSpec]) -> list[CandidateSpec]:
-        for number, each in enumerate(given, 1):
-            if not all(map(_is_text, (each.text, each.name, each.client or ""))):
-                raise ValueError(f"number {number} holds half of a surrogate pair, which no database takes")
-        return given
-
-
 def _is_text(text: str) -> bool:
     try:
         text.encode()
@@ -70,7 +36,40 @@ def _is_text(text: str) -> bool:
     return True
 
 
-class AssessmentRequest(KeptSpec):
+def _paths_of_text(named: list[str]) -> list[str]:
+    for number, each in enumerate(named, 1):
+        if not _is_text(each):
+            raise ValueError(f"number {number} is no UTF-8, which no database takes; name the folder that holds it")
+    return named
+
+
+def _globs_of_text(named: list[str]) -> list[str]:
+    for number, each in enumerate(named, 1):
+        if not _is_text(each):
+            raise ValueError(f"number {number} holds half of a surrogate pair, which no database takes; write * for it")
+    return named
+
+
+def _candidates_of_text(given: list[CandidateSpec]) -> list[CandidateSpec]:
+    for number, each in enumerate(given, 1):
+        if not all(map(_is_text, (each.text, each.name, each.client or ""))):
+            raise ValueError(f"number {number} holds half of a surrogate pair, which no database takes")
+    return given
+
+
+class KeptSpec(RequestSpec):
+    """What is to be assessed, where it is kept in a database, which takes no half characters (lone surrogates).
+
+    Names of files may have them, where they are no UTF-8; these are found below a folder that is named, and can be assessed
+    by name with `autocoder assess`, which keeps no request.
+    """
+
+    _paths = field_validator("paths")(_paths_of_text)
+    _globs = field_validator("server_filter")(_globs_of_text)
+    _candidates = field_validator("candidates")(_candidates_of_text)
+
+
+class AssessmentRequest(RequestSpec):
     """A request for the service: what is to be assessed, who asks, how urgent it is and how long it may take.
 
     The options may stand beside the rest or, as in the older services, together under `options`.
@@ -89,6 +88,9 @@ class AssessmentRequest(KeptSpec):
         description="automatic attempts behind the first",
     )
     always_waits = True
+    _paths = field_validator("paths")(_paths_of_text)
+    _globs = field_validator("server_filter")(_globs_of_text)
+    _candidates = field_validator("candidates")(_candidates_of_text)
     timestamp: str | None = Field(
         default=None, max_length=64, description="when the caller says it asked; kept as it is"
     )

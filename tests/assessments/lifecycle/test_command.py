@@ -65,6 +65,19 @@ async def test_a_life_by_commands(cli: Cli, url: str, machine: Path) -> None:
     assert (await cli("list")).err == "no assessments\n"
 
 
+async def test_relative_paths_are_those_of_the_folder_where_they_were_asked_for(cli: Cli, machine: Path) -> None:
+    """The service works in another one."""
+    paths = {"paths": ["a/b", "/c"]}
+    for request in (paths, {"options": paths}):
+        (machine / "requests.jsonl").write_text(json.dumps(request))
+        made = await cli("create", "--file", "requests.jsonl")
+        shown = (await cli("show", made.out.strip(), "--json")).json()
+        assert shown["request"]["paths"] == [str(machine / "a/b"), "/c"]
+    made = await cli("create", "--path", "a/b", "--path", "/c", "--path", "~who-is-that/x")
+    shown = (await cli("show", made.out.strip(), "--json")).json()
+    assert shown["request"]["paths"] == [str(machine / "a/b"), "/c", str(machine / "~who-is-that/x")]
+
+
 async def test_the_environment_limits_the_time_and_says_how_often_it_is_retried(cli: Cli, machine: Path) -> None:
     (machine / "pyproject.toml").write_text("")
     (machine / "config").mkdir()

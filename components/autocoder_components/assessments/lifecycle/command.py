@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, TextIO
 
 import anyio
@@ -22,7 +21,7 @@ from autocoder_components.assessments.lifecycle.comparing import Comparison, com
 from autocoder_components.assessments.lifecycle.importing import Refused, lines_of
 from autocoder_components.assessments.lifecycle.on_store import Number, Seconds, When, as_json, on_store, store_options
 from autocoder_components.assessments.lifecycle.reading import AuditFilters, Filters
-from autocoder_components.assessments.lifecycle.request_files import RequestFile
+from autocoder_components.assessments.lifecycle.request_files import RequestFile, rooted
 from autocoder_components.assessments.lifecycle.states import AssessmentState, State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore
 from autocoder_components.assessments.lifecycle.validating import CheckReport
@@ -66,7 +65,7 @@ assessments.add_command(moving)
 @click.option("--type", "kind", metavar="TYPE", help="security, health or compliance.  [default: security]")
 @click.option("--source", metavar="SOURCE", help="Which service asks: installer or compliance.  [default: compliance]")
 @click.option("--priority", type=int, metavar="N", help="1 (first) to 10.  [default: 5]")
-@click.option("--timeout", type=Seconds(), metavar="DURATION", help="How long an attempt may take.")
+@click.option("--timeout", type=Seconds(0), metavar="DURATION", help="How long an attempt may take.")
 @click.option("--max-retries", type=int, metavar="N", help="Automatic attempts behind the first.")
 @click.option("--file", metavar="FILE", help="Requests as JSON, one a line, from a file or - for stdin.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the verdict of each.")
@@ -81,8 +80,7 @@ def create(**options: Any) -> int:
     """
     written = {
         "id": options["assessment_id"],
-        # An empty path would become the working folder; it is left for the store to refuse.
-        "paths": [str(Path(each).expanduser().absolute()) if each else each for each in options["paths"]],
+        "paths": [rooted(each) for each in options["paths"]],
         "server_filter": list(options["servers"]),
         "type": options["kind"],
         **{name: options[name] for name in ("source", "priority", "timeout", "max_retries")},

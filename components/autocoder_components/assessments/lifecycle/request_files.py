@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,24 @@ from autocoder_components.assessments.lifecycle.requests import judged
 from autocoder_components.assessments.lifecycle.states import Policy
 
 
+def rooted(path: str) -> str:
+    """A path as it is meant in this working folder: whoever works on the request is in another one."""
+    # An empty path would become the working folder; it is left for the store to refuse.
+    # `Path.expanduser` fails for a user that this machine does not know.
+    return str(Path(os.path.expanduser(path)).absolute()) if path else path  # noqa: PTH111
+
+
+def _from_here(request: dict[str, Any]) -> dict[str, Any]:
+    """A sound request with its paths as they are meant here; they may stand among its options."""
+    meant = {name: _from_here(value) if name == "options" else value for name, value in request.items()}
+    return {**meant, "paths": [rooted(each) for each in meant["paths"]]} if "paths" in meant else meant
+
+
 class RequestFile:
-    """The requests of a file, or of stdin for `-`, each judged. Raises UsageError and InvalidRequestError with the line."""
+    """The requests of a file, or of stdin for `-`, each judged, with their paths as they are meant in this working folder.
+
+    Raises UsageError and InvalidRequestError with the line.
+    """
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -41,7 +58,7 @@ class RequestFile:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{self._file}:{number}: no JSON ({error}); nothing was stored") from None
         self._lines[new.assessment_id] = number
-        return found
+        return _from_here(found)
 
     @contextmanager
     def told_by_line(self) -> Iterator[None]:

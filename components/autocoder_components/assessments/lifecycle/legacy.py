@@ -24,6 +24,7 @@ from autocoder import parse_json
 from autocoder_components.assessments.lifecycle.requests import MOST_BYTES, MOST_RETRIES
 from autocoder_components.assessments.lifecycle.states import TERMINAL, State
 from autocoder_components.assessments.lifecycle.tables import LONGEST_TIMEOUT
+from autocoder_components.assessments.lifecycle.wording import told
 from autocoder_components.assessments.reports.text import cut, visible
 from autocoder_components.assessments.requests import AssessmentId
 
@@ -176,8 +177,7 @@ def read_legacy(found: Any) -> LegacyAssessment:
     try:
         return LegacyAssessment.model_validate(found)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in wrong)
+        _, said = told(error, LegacyAssessment, "line")
         raise UnreadableError(said) from None
 
 

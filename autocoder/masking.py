@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any, Final
 from urllib.parse import unquote, unquote_plus, urlsplit
 
@@ -92,36 +93,84 @@ def _without_secret(field: re.Match[str]) -> str:
     return f"{field[1]}{MASK}" if is_secret_name(field["name"]) else field[0]
 
 
-def unmasked(value: Any, shown: Any, original: Any) -> Any:
+def unmasked(value: Any, shown: Any, original: Any, place: str = "") -> Any:
     """A value that was `shown` masked and then edited, with what is still masked put back from the original.
 
-    Raises ValueError for a text that has more or fewer masked parts than were shown.
+    Raises ValueError where nothing says what belongs in place of a mask: it was moved, or there are more or fewer than shown.
     """
-    if isinstance(value, dict) and isinstance(shown, dict) and isinstance(original, dict):
-        return {name: unmasked(item, shown.get(name, item), original.get(name, item)) for name, item in value.items()}
-    if isinstance(value, list) and isinstance(original, list) and len(value) == len(original):
-        return [unmasked(*each) for each in zip(value, shown, original, strict=True)]
+    if isinstance(value, dict):
+        return _unmasked_object(value, shown, original, place)
+    if isinstance(value, list):
+        as_long = isinstance(shown, list) and isinstance(original, list) and len(value) == len(original)
+        both = zip(shown, original, strict=True) if as_long else repeat((None, None))
+        return [
+            unmasked(item, *each, f"{place}.{at}") for at, (item, each) in enumerate(zip(value, both, strict=False))
+        ]
+    # Only text is compared: to Python, true is 1 and 1 is 1.0, and such an edit is one.
+    if not isinstance(value, str) or MASK not in value:
+        return value
     if value == shown:
         return original
-    if not (isinstance(value, str) and isinstance(original, str) and isinstance(shown, str) and MASK in value):
-        return value
-    pieces, hidden = value.split(MASK), _hidden(shown.split(MASK), original)
-    if len(pieces) != len(hidden) + 1:
+    return _unmasked_text(value, shown, original, place)
+
+
+def _unmasked_object(value: dict[str, Any], shown: Any, original: Any, place: str) -> dict[str, Any]:
+    if not isinstance(shown, dict) or not isinstance(original, dict):
+        shown, original = {}, {}
+    # A name may be masked, too; two that are masked alike are one in what was shown.
+    names = (
+        dict(zip(shown, original, strict=True)) if len(shown) == len(original) else {each: each for each in original}
+    )
+    whole = {}
+    for name, item in value.items():
+        if MASK in name and name not in names:
+            raise _moved(f"{place}.{name}")
+        named = names.get(name, name)
+        whole[named] = unmasked(item, shown.get(name), original.get(named), f"{place}.{name}")
+    return whole
+
+
+def _unmasked_text(value: str, shown: Any, original: Any, place: str) -> str:
+    if not isinstance(shown, str) or not isinstance(original, str) or MASK not in shown:
+        raise _moved(place)
+    pieces, before = value.split(MASK), shown.split(MASK)
+    if len(pieces) != len(before):
         raise ValueError(
-            f"a text was shown with {len(hidden)} masked parts and has {len(pieces) - 1}; leave each {MASK} in it, or none"
+            f"{_field(place)}: a text was shown with {len(before) - 1} masked parts and has {len(pieces) - 1}; "
+            f"leave each {MASK} in it, or none"
         )
+    hidden = _hidden(before, original)
+    if hidden is None:
+        raise ValueError(
+            f"{_field(place)}: nothing says what is masked in this text; write all of it, or leave it as it is"
+        )
+    return _alternated(pieces, hidden)
+
+
+def _moved(place: str) -> ValueError:
+    return ValueError(
+        f"{_field(place)}: {MASK} stands where none was shown, so nothing says what belongs there; write the value itself, or "
+        "leave the names of fields and the length of lists as they were"
+    )
+
+
+def _field(place: str) -> str:
+    return place.lstrip(".") or "all of it"
+
+
+def _alternated(pieces: list[str], hidden: list[str]) -> str:
     return "".join(part for both in zip(pieces, [*hidden, ""], strict=True) for part in both)
 
 
-def _hidden(pieces: list[str], original: str) -> list[str]:
-    """What stands in the original between the pieces of it that were shown."""
+def _hidden(pieces: list[str], original: str) -> list[str] | None:
+    """What stands in the original between the pieces of it that were shown; None where they are not pieces of it."""
     first, *others = pieces
     found, at = [], len(first)
     for number, piece in enumerate(others, 1):
-        end = original.index(piece, at) if number < len(others) else len(original) - len(piece)
-        found.append(original[at:end])
+        end = original.find(piece, at) if number < len(others) else len(original) - len(piece)
+        found.append(original[at : max(end, at)])
         at = end + len(piece)
-    return found
+    return found if _alternated(pieces, found) == original else None
 
 
 def _render(value: object, depth: int) -> str:

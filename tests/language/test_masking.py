@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -91,3 +92,37 @@ def test_an_edit_beside_a_masked_part_is_kept() -> None:
     assert unmasked(edited, shown, original) == {"line": original["line"].replace("hsot", "host"), "token": 5}
     with pytest.raises(ValueError, match="shown with 2 masked parts and has 1; leave each"):
         unmasked({**edited, "line": edited["line"].replace("me:***@", "")}, shown, original)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), (True, 1)])
+def test_an_edit_that_python_takes_for_equal_is_kept(before: object, after: object) -> None:
+    edited = unmasked({"n": after}, {"n": before}, {"n": before})
+    assert type(edited["n"]) is type(after)
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "place"),
+    [
+        ({"l": [{"password": "p1"}]}, {"l": [{"password": "***"}, {"n": 1}]}, "l.0.password"),
+        ({"l": [{"password": "p1"}, {"password": "p2"}]}, {"l": [{"password": "***"}]}, "l.0.password"),
+        ({"passwd": "p1"}, {"password": "***"}, "password"),
+        ({"password": ["p1"]}, {"password": "***1"}, "password"),
+        ({"password": ["p1"]}, {"password": ["***"]}, "password.0"),
+        ({"hush-hush": 1, "see hush-hush": 2}, {"*** 2": 1}, "*** 2"),
+        ({"n": 1}, "***", "all of it"),
+    ],
+)
+def test_a_mask_is_never_stored_in_place_of_a_secret(original: Any, edited: Any, place: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(place)}: \*\*\* stands where none was shown"):
+        unmasked(edited, masked(original, REDACT), original)
+
+
+def test_names_that_were_masked_are_put_back() -> None:
+    original = {"hush-hush": {"n": 1}, "m": 2}
+    assert unmasked({"***": {"n": 1}, "m": 3}, masked(original, REDACT), original) == {"hush-hush": {"n": 1}, "m": 3}
+
+
+def test_where_mask_and_text_cannot_be_told_apart_no_edit_is_made() -> None:
+    original = "*hush-hush*"
+    with pytest.raises(ValueError, match="nothing says what is masked in this text"):
+        unmasked("*****!", masked(original, REDACT), original)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from autocoder_components.assessments import (
     ValidateConfig,
 )
 from autocoder_components.assessments.model import Joined, Status
+from autocoder_components.assessments.probes.breaker import Breakers
 from autocoder_components.assessments.requests import RequestSpec
 from autocoder_components.assessments.rules import CATALOGUE
 from autocoder_components.assessments.rules.status import THEME
@@ -206,6 +208,25 @@ class TestFields:
         await component.open()
         server = {"type": "http", "url": f"http://127.0.0.1:{port}/"}
         assert [(await component.process(check_of(server))).status for _ in range(3)] == [Status.FAIL] * 3
+
+    async def test_who_comes_too_late_does_not_use_up_the_one_try_of_a_host(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now, left = 0.0, math.inf
+
+        async def seconds_left(_: object) -> float:
+            return left
+
+        monkeypatch.setattr("autocoder_components.assessments.probes.asking.seconds_left", seconds_left)
+        component = ProbeServer(hosts=LOOPBACK)
+        await component.open()
+        component._breakers = Breakers(1, 60, lambda: now)
+        check = check_of({"type": "http", "url": "http://127.0.0.1:1/"})
+        assert (await component.process(check)).status is Status.FAIL
+        now, left = 61.0, -0.1
+        assert "over before the server was asked" in ((await component.process(check)).reason or "")
+        left = math.inf
+        assert (await component.process(check)).status is Status.FAIL
 
     async def test_a_try_that_was_cancelled_tells_nothing_of_the_host(self) -> None:
         async def mute(stream: SocketStream) -> None:

@@ -180,11 +180,17 @@ async def test_the_chain_ends_with_the_prober_that_is_killed(program: Write, pro
             await anyio.sleep(0.01)
 
 
-async def test_what_cannot_be_ended_is_told(program: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    lame = tmp_path / "supervisor.py"
+@pytest.fixture
+def lame(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The supervisor kills nothing."""
+    changed = tmp_path / "supervisor.py"
     source = processes._SUPERVISOR.read_text(encoding="utf-8")
-    lame.write_text(source.replace("GIVE_UP: Final = 10.0", "GIVE_UP: Final = 0.2").replace("signal.SIGKILL)", "0)"))
-    monkeypatch.setattr(processes, "_SUPERVISOR", lame)
+    changed.write_text(source.replace("GIVE_UP: Final = 10.0", "GIVE_UP: Final = 0.2").replace("signal.SIGKILL)", "0)"))
+    monkeypatch.setattr(processes, "_SUPERVISOR", changed)
+
+
+@pytest.mark.usefixtures("lame")
+async def test_what_cannot_be_ended_is_told(program: Write, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     server = stdio([*program(HIDE + LEGACY), str(pids)])
     for outcome in (await probe(server), await inspect(server)):
@@ -193,6 +199,22 @@ async def test_what_cannot_be_ended_is_told(program: Write, monkeypatch: pytest.
         assert "could not all be ended" in outcome.findings[0].message
     for each in await pids_in(pids, 2):
         os.kill(each, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("lame")
+async def test_what_cannot_be_ended_is_told_where_the_server_had_too_little_time(
+    program: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def little(_: object) -> float:
+        return 8.0
+
+    monkeypatch.setattr("autocoder_components.assessments.probes.asking.seconds_left", little)
+    pids = tmp_path / "pids"
+    outcome = await probe(stdio([*program(HIDE + STAY), str(pids)]), grace=0.1)
+    for each in await pids_in(pids, 1):
+        os.kill(each, signal.SIGKILL)
+    assert "all that was left of the assessment's time" in (outcome.reason or "")
+    assert (outcome.status, rules(outcome)) == (Status.ERROR, ["AC-815"])
 
 
 def running(word: str) -> list[str]:

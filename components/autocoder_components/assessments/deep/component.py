@@ -17,7 +17,13 @@ from autocoder_components.assessments.deep.memory import SeenTools, definitions_
 from autocoder_components.assessments.deep.powers import Power, means_of
 from autocoder_components.assessments.discover import load
 from autocoder_components.assessments.model import Check, Finding, Outcome, Status
-from autocoder_components.assessments.probes.asking import Asking, blank, in_order, place_of, while_wanted
+from autocoder_components.assessments.probes.asking import (
+    Asking,
+    blank,
+    in_order,
+    while_wanted,
+    with_escaped,
+)
 from autocoder_components.assessments.probes.outcome import (
     NotAskedError,
     ProbeError,
@@ -26,7 +32,7 @@ from autocoder_components.assessments.probes.outcome import (
     UnavailableError,
 )
 from autocoder_components.assessments.rules import server_context
-from autocoder_components.assessments.rules.base import ServerContext, found
+from autocoder_components.assessments.rules.base import ServerContext
 from autocoder_components.assessments.rules.tools import TOOL_CHANGED, TOOLS_ADDED, TOOLS_GONE
 
 DRIFT: Final = (TOOL_CHANGED.id, TOOLS_ADDED.id, TOOLS_GONE.id)
@@ -103,7 +109,8 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
             return _Inspected(blank(check, Status.ERROR, loaded.problem))
         context = server_context(check.target, loaded.document)
         trace = _Listening()
-        return _with_escaped(context, trace, await self._asked(check, context, trace))
+        inspected = await self._asked(check, context, trace)
+        return replace(inspected, outcome=with_escaped(context, trace, inspected.outcome))
 
     async def _asked(self, check: Check, context: ServerContext, trace: _Listening) -> _Inspected:
         try:
@@ -135,17 +142,6 @@ class InspectTools(Asking, Splitter[Check], concurrency=8, ordered=False):
             powers=tuple((power.value, tool) for power, tool in means.items()),
         )
         return _Inspected(outcome, seen(check.target, check.request, now))
-
-
-def _with_escaped(context: ServerContext, trace: Trace, inspected: _Inspected) -> _Inspected:
-    """That something of a program may still run is told by whatever started it, and never passes."""
-    if trace.escaped is None:
-        return inspected
-    outcome = inspected.outcome
-    finding = found(context, trace.escaped.rule, place_of(context), trace.escaped.message)
-    status = Status.FAIL if outcome.status is Status.PASS else outcome.status
-    outcome = replace(outcome, status=status, findings=in_order((finding, *outcome.findings)))
-    return replace(inspected, outcome=outcome)
 
 
 def _said(listed: int, unknown: str | None, *, first: bool) -> str:

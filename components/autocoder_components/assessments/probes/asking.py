@@ -33,7 +33,7 @@ from autocoder_components.assessments.probes.reach import Reach
 from autocoder_components.assessments.probes.remote import Remote, probe_remote
 from autocoder_components.assessments.probes.stdio import probe_program
 from autocoder_components.assessments.probes.subject import PASSED_ON, subject_of
-from autocoder_components.assessments.rules.base import ServerContext
+from autocoder_components.assessments.rules.base import ServerContext, found
 from autocoder_components.assessments.rules.status import SILENT, UNREACHABLE
 
 T = TypeVar("T")
@@ -112,12 +112,12 @@ class Asking(Component):
         subject = subject_of(
             context.server, os.environ, frozenset(self.variables), programs=self.allow_exec, passed_on=self.pass_on
         )
+        within, fair = await self._time(check)  # before the host is given its one try, which would be lost
         host = f"{subject.url.host}:{subject.url.port}" if isinstance(subject, Remote) else None
         if host is not None and (left := self._breakers.wait(host)) > 0:
             raise UnavailableError(
                 f"the host failed {self.failures} times in a row and is left alone for another {left:.0f} s; assess it later"
             )
-        within, fair = await self._time(check)
         limits = replace(self._limits, patience=min(self._limits.patience, within / 4))
         reached: bool | None = None  # nothing is known where it is cancelled, or never asked
         try:
@@ -176,6 +176,15 @@ async def while_wanted(check: Check, work: Callable[[], Awaitable[T]], otherwise
         done.append(await work())
         tasks.cancel_scope.cancel()
     return done[0] if done else otherwise(why)
+
+
+def with_escaped(context: ServerContext, trace: Trace, outcome: Outcome) -> Outcome:
+    """That something of a program may still run is told by whatever started it, and never passes."""
+    if trace.escaped is None:
+        return outcome
+    finding = found(context, trace.escaped.rule, place_of(context), trace.escaped.message)
+    status = Status.FAIL if outcome.status is Status.PASS else outcome.status
+    return replace(outcome, status=status, findings=in_order((finding, *outcome.findings)))
 
 
 def blank(check: Check, status: Status, reason: str | None) -> Outcome:

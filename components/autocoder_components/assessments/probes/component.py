@@ -20,6 +20,7 @@ from autocoder_components.assessments.probes.asking import (
     in_order,
     place_of,
     while_wanted,
+    with_escaped,
 )
 from autocoder_components.assessments.probes.http import DAY
 from autocoder_components.assessments.probes.outcome import (
@@ -86,6 +87,9 @@ class ProbeServer(Asking, Transformer[Check, Outcome], concurrency=8, ordered=Fa
             return blank(check, Status.ERROR, loaded.problem)
         context = server_context(check.target, loaded.document)
         trace = Trace()
+        return with_escaped(context, trace, await self._asked(check, context, trace))
+
+    async def _asked(self, check: Check, context: ServerContext, trace: Trace) -> Outcome:
         status, reason = Status.PASS, ""
         faults: tuple[Remark, ...] = ()
         try:

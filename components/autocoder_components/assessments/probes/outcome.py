@@ -55,9 +55,8 @@ class Trace:
             self.remarks.append(remark)
 
     def escape(self, rule: RuleInfo, message: str) -> None:
-        """Note that something may still run, before all else that was noted."""
+        """Note that something may still run."""
         self.escaped = Remark(rule, message)
-        self.remarks.insert(0, self.escaped)
 
     def heard(self, tool: Mapping[str, Any]) -> None:
         """A tool as the server lists it, one after the other. Who wants to know more than their number overrides this."""

@@ -284,6 +284,9 @@ async def test_two_verdicts_are_compared_finding_by_finding(cli: Cli, url: str, 
         await store.create({"id": "old"})
         await store.start_processing("old")
         await store.complete("old", {"overallScore": 7})
+        await store.create({"id": "older"})
+        await store.start_processing("older")
+        await store.complete("older", {"findings": [{"title": "a"}, {"title": "b"}]})
     same = await cli("compare", "one", "one", "--json")
     assert (same.code, same.json()["new"], same.json()["gone"]) == (0, [], [])
     assert same.json()["same"] == 2
@@ -292,7 +295,36 @@ async def test_two_verdicts_are_compared_finding_by_finding(cli: Cli, url: str, 
     lines = changed.out.splitlines()
     assert [(line[0], line.split()[3]) for line in lines[:-1]] == [("+", "c"), ("-", "a")]
     assert lines[-1].endswith(f", coverage 100 %, rules {RULE_PACK}; findings: 1 new, 1 gone, 1 the same")
-    for name, why in (("waits", "it is pending"), ("old", "its result holds no findings")):
+    nameless = "its findings have no fingerprints, as an older system's; assess it again"
+    for name, why in (("waits", "it is pending"), ("old", "its result holds no findings"), ("older", nameless)):
         refused = await cli("compare", "one", name)
         assert refused.code == 1
         assert f"assessment '{name}' cannot be compared: {why}" in refused.err
+
+
+ODD: list[dict[str, Any]] = [
+    {"outcomes": 5, "targets": 5},
+    {
+        "outcomes": [7, {"findings": 5, "file": ["x"], "server": {}, "status": []}],
+        "targets": [{"file": ["x"], "server": {}}],
+    },
+    {"outcomes": [{"findings": ["x"], "file": "f", "server": 1, "check": "c"}], "score": {"counts": [1]}},
+]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("odd", ODD)
+async def test_what_an_older_system_left_in_a_result_breaks_no_comparison(
+    cli: Cli, url: str, odd: dict[str, Any]
+) -> None:
+    async with open_store(url) as store:
+        for name, found in (("one", [{"fingerprint": "x"}]), ("two", [])):
+            await store.create({"id": name, "server_filter": ["a"]})
+            await store.start_processing(name)
+            await store.complete(name, {"findings": found, **odd})
+    answer = await cli("compare", "one", "two")
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1].endswith(
+        ("0 new, 1 gone, 0 the same", "0 new, 0 gone, 0 the same, 1 no longer judged")
+    )
+    assert (await cli("show", "one")).code == 0

@@ -113,6 +113,12 @@ REPORT = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize("status", [[], {}, 1, None])
+def test_a_report_with_an_outcome_of_an_odd_status_is_shown_as_it_is(status: object) -> None:
+    page = verdict({**REPORTED, "outcomes": [{"check": "status", "status": status}]})
+    assert 'class="card json"' in page
+
+
 @given(REPORT | st.dictionaries(st.text(), JSON))
 def test_no_result_is_too_odd_to_be_shown(result: dict[str, Any]) -> None:
     """Results are imported from elsewhere: a report of ours, nearly one, or anything."""

@@ -18,7 +18,7 @@ from autocoder_components.assessments.model import Status
 from autocoder_components.assessments.score import JUDGED
 
 Finding = Mapping[str, Any]
-Place = tuple[Any, Any, Any]
+Place = tuple[str | None, str | None, str | None]
 """File, server and check of an outcome."""
 
 
@@ -85,14 +85,18 @@ def compared(first: AssessmentState, second: AssessmentState) -> Comparison:
 
 def _report(state: AssessmentState) -> dict[str, Any]:
     report = read(state.result or {})
-    if not isinstance(report.get("findings"), list):
+    findings = report.get("findings")
+    if not isinstance(findings, list):
         why = "its result holds no findings" if report else f"it is {state.state}"
-        raise NothingToCompareError(f"assessment {state.assessment_id!r} cannot be compared: {why}")
-    return report
+    elif not all(isinstance(each, Mapping) and isinstance(each.get("fingerprint"), str) for each in findings):
+        why = "its findings have no fingerprints, as an older system's; assess it again"
+    else:
+        return report
+    raise NothingToCompareError(f"assessment {state.assessment_id!r} cannot be compared: {why}")
 
 
 def _findings(report: Mapping[str, Any]) -> dict[str, Finding]:
-    return {str(each.get("fingerprint")): each for each in report["findings"]}
+    return {each["fingerprint"]: each for each in report["findings"]}
 
 
 def _of_score(report: Mapping[str, Any], name: str) -> Any:
@@ -100,14 +104,28 @@ def _of_score(report: Mapping[str, Any], name: str) -> Any:
     return score.get(name) if isinstance(score, dict) else None
 
 
+def _parts(report: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list; none where an older system has something else under that name."""
+    found = report.get(name)
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def _word(part: Mapping[str, Any], name: str) -> str | None:
+    value = part.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _outcomes(report: Mapping[str, Any]) -> list[tuple[Place, Mapping[str, Any]]]:
-    found = [each for each in report.get("outcomes") or () if isinstance(each, Mapping)]
-    return [((each.get("file"), each.get("server"), each.get("check")), each) for each in found]
+    return [
+        ((_word(each, "file"), _word(each, "server"), _word(each, "check")), each)
+        for each in _parts(report, "outcomes")
+    ]
 
 
 def _places(report: Mapping[str, Any]) -> dict[str, Place]:
     """Where each finding comes from."""
-    return {str(name): place for place, each in _outcomes(report) for name in each.get("findings") or ()}
+    listed = [(place, each.get("findings")) for place, each in _outcomes(report)]
+    return {str(name): place for place, names in listed if isinstance(names, list) for name in names}
 
 
 class _Judging:
@@ -115,8 +133,7 @@ class _Judging:
 
     def __init__(self, report: Mapping[str, Any], request: Mapping[str, Any]) -> None:
         self._status = {place: str(each.get("status")) for place, each in _outcomes(report)}
-        targets = [each for each in report.get("targets") or () if isinstance(each, Mapping)]
-        self._targets = {(each.get("file"), each.get("server")) for each in targets}
+        self._targets = {(_word(each, "file"), _word(each, "server")) for each in _parts(report, "targets")}
         # Without details, outcomes that passed are left out: then a check that is not there may have passed.
         self._tells_passes = request.get("include_details") is not False
         self._servers = [str(each).lower() for each in request.get("server_filter") or ()]

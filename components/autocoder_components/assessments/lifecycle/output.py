@@ -93,7 +93,8 @@ def _score(state: AssessmentState) -> str | None:
     score = (state.result or {}).get("score")
     if not isinstance(score, dict):
         return None
-    counts = score.get("counts") or {}
+    counts = score.get("counts")
+    counts = counts if isinstance(counts, dict) else {}
     found = ", ".join(f"{number} {severity}" for severity, number in counts.items() if number) or "no findings"
     value = "none" if score.get("value") is None else score["value"]
     judged = f" ({score.get('judged')} of {score.get('planned')} checks)" if score.get("planned") is not None else ""
@@ -184,7 +185,8 @@ def comparison_lines(comparison: Comparison) -> list[str]:
         ("~", comparison.waived_no_longer, "waived no longer"),
     )
     told = [
-        f"{mark} {each['severity']:<9}{each['rule']}  {visible(str(each.get('server') or '-'))}  "
+        f"{mark} {visible(str(each.get('severity') or '-')):<9}{visible(str(each.get('rule') or '-'))}  "
+        f"{visible(str(each.get('server') or '-'))}  "
         f"{visible(str(each.get('file', '')))}:{each.get('line', '')}  {visible(str(each.get('message', '')))}"
         + ("" if mark in "+-" else f" ({what})")
         for mark, found, what in parts

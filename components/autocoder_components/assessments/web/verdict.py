@@ -104,7 +104,7 @@ def _bounded(result: Mapping[str, Any]) -> dict[str, Any]:
         bounded["findings"] = sorted(findings, key=_rank)[:MOST_FINDINGS]
     if isinstance(outcomes, list):
         bounded["outcomes"] = [
-            each for each in outcomes if not isinstance(each, dict) or each.get("status") not in _VERDICTS
+            each for each in outcomes if not isinstance(each, dict) or str(each.get("status")) not in _VERDICTS
         ]
     return bounded
 

@@ -14,10 +14,12 @@ import pytest
 import sqlalchemy as sa
 from autocoder_components.assessments import JoinOutcomes, Overdue
 from autocoder_components.assessments.joining import OVERDUE
+from autocoder_components.assessments.lifecycle import overdue
 from autocoder_components.assessments.lifecycle.states import State
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
-from autocoder_components.assessments.lifecycle.tables import assessment_states
+from autocoder_components.assessments.lifecycle.tables import assessment_state_audit, assessment_states
 from autocoder_components.assessments.model import CheckKind, Joined, Outcome, Request, Status, TimeOver
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from autocoder import Database, Pipeline
 from autocoder.database import in_use
@@ -109,6 +111,27 @@ async def test_what_is_left_of_the_deleted_is_forgotten_too(database: Database) 
         assert TimeOver("taken over", 3, wanted=False) in found
         assert not any(each.wanted for each in found)
         assert (await told(Overdue(once=True, linger=0), position))[0] == []
+
+
+async def test_a_trail_that_is_deleted_while_it_is_looked_at_stops_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = AssessmentStore(database)
+    await store.create({"id": "a"})
+    await store.start_processing("a")
+    await store.cancel("a")
+    await anyio.sleep(0.002)
+    assert await store.cleanup(0) == 1
+    count = overdue._attempts_of_deleted
+
+    async def later(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, int]:
+        async with database.transaction() as other:
+            await other.execute(sa.delete(assessment_state_audit))
+        return await count(connection, ids)
+
+    monkeypatch.setattr(overdue, "_attempts_of_deleted", later)
+    with in_use(database):
+        assert (await told(Overdue(once=True, linger=0)))[0] == []
 
 
 async def test_a_check_without_an_outcome_does_not_keep_a_verdict_back(

@@ -103,14 +103,17 @@ class Overdue(Source[TimeOver]):
             TimeOver(each.assessment_id, attempt, wanted=False): None
             for each in rows
             for attempt in range(
-                gone[each.assessment_id] if each.state is None else each.retry_count + (each.state in TERMINAL)
+                gone.get(each.assessment_id, 0) if each.state is None else each.retry_count + (each.state in TERMINAL)
             )
         }
         return list(over), rows[-1].id if len(rows) == MOST else upto
 
 
 async def _attempts_of_deleted(connection: AsyncConnection, assessment_ids: Sequence[str]) -> dict[str, int]:
-    """How many attempts assessments had that are deleted, by their trail; at most, for those taken over had some before."""
+    """How many attempts assessments had that are deleted, by their trail; at most, for those taken over had some before.
+
+    One is left out whose trail was deleted meanwhile.
+    """
     again = sa.case((_trail.change_action.in_((Action.RETRY, Action.RESCUE)), 1), else_=0)
     taken_over = sa.case((_trail.change_action == Action.IMPORT, MOST_RETRIES), else_=0)
     counted = sa.select(_trail.assessment_id, sa.func.sum(again + taken_over).label("before")).group_by(

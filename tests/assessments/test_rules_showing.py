@@ -133,3 +133,18 @@ def test_no_report_and_no_table_has_a_credential_of_a_command_line(machine: Path
 )
 def test_what_is_shown_of_a_value(value: str, shown: str) -> None:
     assert quote(value) == f"'{shown}'"
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "hooks.slack.com/services/T01AB2CD3/B04EF5GH6/§",
+        "discord.com/api/webhooks/123456789012345678/§",
+        "discord.com/api/webhooks/123456789012345678/§/slack?wait=true",
+    ],
+)
+def test_an_address_that_gives_access_is_not_shown_though_its_parts_look_plain(scheme: str, place: str) -> None:
+    address = f"{scheme}://{place}".replace("§", "abcdefghijklmnopqrstuvwx")
+    assert "abcdef" not in quote(address)
+    assert places(server(command="pip", env={"PIP_INDEX_URL": address}), "AC-408")

@@ -56,14 +56,14 @@ PREFIXED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("Brave key", r"BSA[A-Za-z0-9_-]{20,}"),
         ("Twilio key", r"SK[0-9a-f]{32}(?![0-9A-Za-z])"),
         ("JSON Web Token", r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
-        ("Slack webhook", r"https://hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_-]{16,}"),
+        ("Slack webhook", r"https?://hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_-]{16,}"),
         (
             "Discord webhook",
-            r"https://(?:\w{1,8}\.)?discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d{5,}/[A-Za-z0-9_-]{16,}",
+            r"https?://(?:\w{1,8}\.)?discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d{5,}/[A-Za-z0-9_-]{16,}",
         ),
-        ("Teams webhook", r"https://[\w-]{1,60}\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/_-]{16,}"),
-        ("Zapier webhook", r"https://hooks\.zapier\.com/hooks/catch/\d+/\w{5,}"),
-        ("IFTTT webhook", r"https://maker\.ifttt\.com/trigger/\w{1,60}/(?:json/)?with/key/[A-Za-z0-9_-]{10,}"),
+        ("Teams webhook", r"https?://[\w-]{1,60}\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/_-]{16,}"),
+        ("Zapier webhook", r"https?://hooks\.zapier\.com/hooks/catch/\d+/\w{5,}"),
+        ("IFTTT webhook", r"https?://maker\.ifttt\.com/trigger/\w{1,60}/(?:json/)?with/key/[A-Za-z0-9_-]{10,}"),
         ("private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     )
 )

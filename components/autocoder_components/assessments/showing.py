@@ -37,7 +37,7 @@ def presentable(text: str) -> str:
         return text
     address = ADDRESS.match(text)
     if address is not None:
-        return f"{address[1]}://{address[2]}{address[3] or ''}{_path(text[address.end() :])}"
+        return _path(text[address.end() :], f"{address[1]}://{address[2]}{address[3] or ''}")
     if ROOTED.match(text) and not SEQUENCE.search(text):
         return _path(text)
     return programs(text) if is_line(text) else _word(text)
@@ -49,15 +49,15 @@ def programs(line: str) -> str:
     return f" {ELLIPSIS} ".join(names[:MOST_PROGRAMS]) + f" {ELLIPSIS}" if names else ELLIPSIS
 
 
-def _path(text: str) -> str:
-    """A path up to its first part that is not plain."""
+def _path(text: str, start: str = "") -> str:
+    """A path up to its first part that is not plain, behind the start of its address: some give access as a whole."""
     at = 0
     while match := PATH_PART.match(text, at):
         part = match.group()
         if looks_random(part) or HEX.fullmatch(part) or UUID.fullmatch(part):
             break
         at = match.end()
-    return redact(text[:at]) + (ELLIPSIS if at < len(text) else "")
+    return redact(start + text[:at]) + (ELLIPSIS if at < len(text) else "")
 
 
 def _word(text: str) -> str:

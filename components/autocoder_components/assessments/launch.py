@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
-from collections.abc import Collection, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 from autocoder_components.assessments import packages
 from autocoder_components.assessments.launch_parts import (
@@ -26,12 +24,10 @@ from autocoder_components.assessments.programs import (
     INTERPRETERS,
     NPM_RUNNERS,
     POWERSHELLS,
-    PRIVILEGE,
     SHELLS,
-    SSH_VALUED,
-    WRAPPERS,
 )
 from autocoder_components.assessments.secrets import is_secret_name
+from autocoder_components.assessments.wrappers import AS_ANOTHER, split, started_by
 
 SHELL_VALUED = re.compile(r"^(?:[-+][a-zA-Z]*[oO]|--(?:rcfile|init-file))$")
 POWERSHELL_COMMAND = re.compile(r"^[-/](?:c|command|(?P<encoded>e|ec|en(?:c\w*)?))$", re.IGNORECASE)
@@ -87,19 +83,6 @@ def is_command_line(command: str) -> bool:
     )
 
 
-def split(word: Word) -> list[Word]:
-    """The words of a command line that stands in one string."""
-    try:
-        lexer = shlex.shlex(word.text, posix=True, punctuation_chars="|&;")
-        lexer.whitespace_split = True
-        lexer.commenters = ""
-        if "\\" in word.text:
-            lexer.escape = ""  # a Windows path, not an escape
-        return [Word(text, word.node, whole=False) for text in lexer]
-    except ValueError:  # an open quote
-        return [Word(text, word.node, whole=False) for text in word.text.split()]
-
-
 def _command(words: list[Word], launch: Launch, depth: int) -> None:
     """One simple command: find what it is by its first word."""
     if not words or depth > MAX_DEPTH:
@@ -112,7 +95,9 @@ def _command(words: list[Word], launch: Launch, depth: int) -> None:
     head, rest = words[0], words[1:]
     program = head.program
     launch.programs.append(head)
-    inner = _unwrapped(head, rest, launch)
+    if program in AS_ANOTHER:
+        launch.privileged_by.append(head)
+    inner = started_by(head, rest)
     if inner is not None:
         _command(inner, launch, depth + 1)
     elif program in SHELLS | POWERSHELLS:
@@ -129,58 +114,13 @@ def _command(words: list[Word], launch: Launch, depth: int) -> None:
         _plain(head, rest, launch, depth)
 
 
-def _unwrapped(head: Word, rest: list[Word], launch: Launch) -> list[Word] | None:
-    """What a program that only starts another one starts; None when it is no such program."""
-    if head.program in PRIVILEGE:
-        launch.privileged_by.append(head)
-        return _after_flags(rest, {"-u", "-g", "-C", "-h", "-p", "-D"})
-    if head.program in {"su", "runuser"}:
-        launch.privileged_by.append(head)
-        return next((split(word) for flag, word in pairwise(rest) if flag.text in {"-c", "--command"}), [])
-    if head.program in WRAPPERS:
-        return _after_flags(rest, WRAPPERS[head.program])[head.program in {"timeout", "taskset"} :]
-    if head.program == "ssh":
-        inner = _after_flags(rest, SSH_VALUED)[1:]
-        return split(inner[0]) if len(inner) == 1 else inner
-    if head.program == "env":
-        return _after_assignments(rest)
-    if head.program == "cmd":
-        return _after_windows_shell(rest)
-    if head.program == "wsl":
-        return _after_flags(rest, {"-d", "--distribution", "--cd", "-u", "--user"})
-    return None
-
-
 def _is_pair(program: str, rest: list[Word], pairs: dict[str, str]) -> bool:
     return next((word.text for word in rest if word.text[:1] != "-"), "") in pairs.get(program, "").split()
-
-
-def _after_flags(words: list[Word], valued: Collection[str]) -> list[Word]:
-    """The words after leading options; an option in `valued` takes the next word with it."""
-    at = 0
-    while at < len(words) and words[at].text.startswith("-"):
-        if words[at].text in {"--", "-e", "--exec"}:
-            return words[at + 1 :]
-        at += 2 if words[at].text in valued else 1
-    return words[at:]
 
 
 def _takes_next(flag: str, valued: frozenset[str]) -> bool:
     """Whether an option has its value in the next word: a credential's always, so that it is not taken for a package."""
     return flag in valued or (flag.startswith("--") and is_secret_name(flag))
-
-
-def _after_assignments(words: list[Word]) -> list[Word]:
-    at = 0
-    while at < len(words) and (words[at].text.startswith("-") or re.match(r"^\w+=", words[at].text)):
-        at += 2 if words[at].text in {"-u", "-C"} else 1
-    return words[at:]
-
-
-def _after_windows_shell(rest: list[Word]) -> list[Word]:
-    index = next((i for i, word in enumerate(rest) if word.text.lower() in {"/c", "/k", "-c"}), len(rest))
-    inner = rest[index + 1 :]
-    return split(inner[0]) if len(inner) == 1 and " " in inner[0].text else inner
 
 
 def _shell(head: Word, rest: list[Word], launch: Launch, depth: int) -> None:

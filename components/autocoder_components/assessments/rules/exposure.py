@@ -144,7 +144,7 @@ BIND_NAME = re.compile(
 )
 SHORT_INSECURE = re.compile(r"^-[a-zA-Z]*k[a-zA-Z]*$")
 # Without an address a container engine publishes on all of them.
-EVERY_INTERFACE = re.compile(r"^(?:(?:0\.0\.0\.0|\[::\]):)?[\d-]*(?::[\d-]+)?(?:/\w+)?$")
+EVERY_INTERFACE = re.compile(r"^(?=.*\d)(?:(?:0\.0\.0\.0|\[::\]):)?[\d-]*(?::[\d-]+)?(?:/\w+)?$")
 FALSE = frozenset({"0", "false", "no", "off", "none"})
 TRUE = frozenset({"1", "true", "yes", "on"})
 FILE_SERVER = re.compile(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from autocoder_components.assessments.lifecycle.errors import InvalidRequestError
 from autocoder_components.assessments.lifecycle.states import Policy
@@ -28,6 +28,23 @@ _WHEN: Final = "timestamp"
 _RUNNING: Final = ("source", "priority", "timeout", "max_retries", _WHEN)
 
 
+# A database takes no half characters (lone surrogates). Names of files may have them, where they are no UTF-8; these are found
+# below a folder that is named, and can be assessed by name with `autocoder assess`, which keeps no request.
+_NO_TEXT: Final[Mapping[str, str]] = {
+    "paths": "is no UTF-8, which no database takes; name the folder that holds it",
+    "server_filter": "holds half of a surrogate pair, which no database takes; write * for it",
+    "candidates": "holds half of a surrogate pair, which no database takes",
+}
+
+
+def _have_text(given: list[Any], info: ValidationInfo) -> list[Any]:
+    for number, each in enumerate(given, 1):
+        texts = (each.text, each.name, each.client or "") if isinstance(each, CandidateSpec) else (each,)
+        if not all(map(_is_text, texts)):
+            raise ValueError(f"number {number} {_NO_TEXT[info.field_name or '']}")
+    return given
+
+
 def _is_text(text: str) -> bool:
     try:
         text.encode()
@@ -36,37 +53,10 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _paths_of_text(named: list[str]) -> list[str]:
-    for number, each in enumerate(named, 1):
-        if not _is_text(each):
-            raise ValueError(f"number {number} is no UTF-8, which no database takes; name the folder that holds it")
-    return named
-
-
-def _globs_of_text(named: list[str]) -> list[str]:
-    for number, each in enumerate(named, 1):
-        if not _is_text(each):
-            raise ValueError(f"number {number} holds half of a surrogate pair, which no database takes; write * for it")
-    return named
-
-
-def _candidates_of_text(given: list[CandidateSpec]) -> list[CandidateSpec]:
-    for number, each in enumerate(given, 1):
-        if not all(map(_is_text, (each.text, each.name, each.client or ""))):
-            raise ValueError(f"number {number} holds half of a surrogate pair, which no database takes")
-    return given
-
-
 class KeptSpec(RequestSpec):
-    """What is to be assessed, where it is kept in a database, which takes no half characters (lone surrogates).
+    """What is to be assessed, out of a row; another version may have stored there what this one would refuse."""
 
-    Names of files may have them, where they are no UTF-8; these are found below a folder that is named, and can be assessed
-    by name with `autocoder assess`, which keeps no request.
-    """
-
-    _paths = field_validator("paths")(_paths_of_text)
-    _globs = field_validator("server_filter")(_globs_of_text)
-    _candidates = field_validator("candidates")(_candidates_of_text)
+    _texts = field_validator(*_NO_TEXT)(_have_text)
 
 
 class AssessmentRequest(RequestSpec):
@@ -88,9 +78,7 @@ class AssessmentRequest(RequestSpec):
         description="automatic attempts behind the first",
     )
     always_waits = True
-    _paths = field_validator("paths")(_paths_of_text)
-    _globs = field_validator("server_filter")(_globs_of_text)
-    _candidates = field_validator("candidates")(_candidates_of_text)
+    _texts = field_validator(*_NO_TEXT)(_have_text)
     timestamp: str | None = Field(
         default=None, max_length=64, description="when the caller says it asked; kept as it is"
     )

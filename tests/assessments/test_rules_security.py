@@ -352,6 +352,15 @@ def test_nothing_in_a_hostile_string_takes_long(unit: str) -> None:
     assert time.process_time() - started < 12
 
 
+@pytest.mark.parametrize(
+    "parts", [{"url": "{" * MAX_TEXT}, {"command": "docker", "args": ["run", "-v", "${" * (MAX_TEXT // 2), "i:1"]}]
+)
+def test_open_references_take_time_linear_in_the_text(parts: Parts) -> None:
+    started = time.process_time()
+    judge({"mcpServers": {f"s{number}": parts for number in range(8)}})
+    assert time.process_time() - started < 12
+
+
 @pytest.mark.parametrize("unit", ["iex ", "irm |", "curl |", "curl -o a;", "eval $(", "sh <(", ".\t", "| ", "exec("])
 def test_looking_for_a_download_takes_time_linear_in_the_text(unit: str) -> None:
     started = time.process_time()

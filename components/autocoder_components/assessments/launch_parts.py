@@ -89,7 +89,7 @@ class Launch:
 def mounted(option: Option) -> tuple[str, bool]:
     """The host's side of a mount option and whether it is read-only; empty when the option mounts nothing."""
     if option.flag in {"-v", "--volume"}:
-        value = re.sub(r"\$\{[^}]*\}", lambda match: match.group().replace(":", "\0"), option.value)
+        value = re.sub(r"\$\{[^}]{0,200}\}", lambda match: match.group().replace(":", "\0"), option.value)
         match = re.match(r"^((?:[A-Za-z]:)?[^:]*):([^:]*)(?::(.*))?$", value)
         if match is None:
             return "", False

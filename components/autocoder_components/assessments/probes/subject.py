@@ -45,7 +45,7 @@ class Values:
         if self._literal:
             return text
         rest = text if self._pattern is None else self._pattern.sub("", text)
-        foreign = _FOREIGN.search(rest)
+        foreign = _FOREIGN.search(rest, 0, rest.rfind("}") + 1)  # behind the last one each start would look to the end
         if foreign:
             raise NotAskedError(f"the configuration needs {quote(foreign[0])}, which only its client can give")
         return text if self._pattern is None else self._pattern.sub(self._value, text)

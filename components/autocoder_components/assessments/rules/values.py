@@ -339,7 +339,7 @@ def variables(context: ServerContext) -> Iterator[Finding]:
 def _placeholder_url(context: ServerContext) -> Iterator[Finding]:
     url = context.server.url
     pattern = r"(?i)<[^<>]+>|your[-_.]?(?:domain|server|host|site|instance|api|token|key|company|org|url|workspace)|(?:=|/)xxx+"
-    if url is not None and url.text and re.search(pattern, re.sub(r"\$?\{[^}]*\}", "", url.text)):
+    if url is not None and url.text and re.search(pattern, re.sub(r"\$?\{[^}]{0,200}\}", "", url.text)):
         yield found(context, PLACEHOLDER, url, "The address is still to be filled in")
 
 

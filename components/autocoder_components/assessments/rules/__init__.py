@@ -16,6 +16,7 @@ from autocoder_components.assessments.rules import (
     credentials,
     execution,
     exposure,
+    host_paths,
     request,
     status,
     structure,
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 RULE_PACK = "2026.11"
-CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME)
+CONFIG: tuple[Theme, ...] = (text.THEME, structure.THEME, values.THEME, host_paths.THEME)
 SECURITY: tuple[Theme, ...] = (credentials.THEME, supply.THEME, execution.THEME, exposure.THEME, authority.THEME)
 CATALOGUE: dict[str, RuleInfo] = {
     rule.id: rule
@@ -71,7 +72,7 @@ def left_out(target: Target, document: Document, options: RuleOptions) -> tuple[
     if target.server is None and (document.root is None or any(note.code in _BREAKS for note in document.notes)):
         return tuple(sorted(CATALOGUE.keys() - _OF_TEXT))
     unlisted = {supply.NOT_APPROVED.id} if options.inventory is None else set()
-    unseen = {values.DEAD_PATH.id, credentials.READABLE_FILE.id} if not options.check_files else set()
+    unseen = {host_paths.DEAD_PATH.id, credentials.READABLE_FILE.id} if not options.check_files else set()
     if not target.path:
         unseen.add(credentials.READABLE_FILE.id)  # given inline, it has no permissions yet
     return tuple(sorted(unlisted | unseen))

@@ -54,9 +54,17 @@ async def _delete_ended(connection: AsyncConnection, until: datetime, limit: int
 
 
 async def _delete_trail(connection: AsyncConnection, until: datetime, limit: int) -> int:
-    """Delete entries from before a moment whose assessments are gone, at most so many; returns how many."""
+    """Delete entries of trails that ended before a moment and whose assessments are gone, at most so many; returns how many.
+
+    A trail goes as a whole: who reads how many attempts there were would else count too few.
+    """
     there: Any = sa.select(_states.id).where(_states.assessment_id == _trail.assessment_id).exists()
-    chosen = sa.select(_trail.id).where(_trail.created_at < until, ~there).order_by(_trail.created_at).limit(limit)
+    later = assessment_state_audit.alias("later")
+    goes_on = (
+        sa.select(later.c.id).where(later.c.assessment_id == _trail.assessment_id, later.c.created_at >= until).exists()
+    )
+    old = sa.select(_trail.id).where(_trail.created_at < until, ~there, ~goes_on)
+    chosen = old.order_by(_trail.created_at).limit(limit)
     ids = list((await connection.execute(chosen)).scalars())
     if ids:
         await connection.execute(sa.delete(assessment_state_audit).where(_trail.id.in_(ids)))

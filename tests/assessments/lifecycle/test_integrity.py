@@ -56,8 +56,14 @@ async def lived(store: AssessmentStore, clock: Clock, monkeypatch: pytest.Monkey
     await store.import_legacy([json.dumps(line)])
     await store.retry("taken over")
     await store.cancel("waits")
-    # Of the two that ended an hour ago, what happened in the first second is forgotten.
+    # Of the two that ended an hour ago, the trail of the first is forgotten, and that of the other when it is all old enough.
     assert await store.cleanup(0.01, audit_days=3600.5 / 86_400) == 2
+    assert [each.change_action for each in await store.audit(AuditFilters("whole"))] == []
+    assert [each.change_action for each in await store.audit(AuditFilters("again"))] == ["create", "start", "cancel"]
+    # A cleanup that was ended between two batches leaves a part of one.
+    await change(
+        store.database, "DELETE FROM assessment_state_audit WHERE assessment_id = 'again' AND new_state = 'pending'"
+    )
     assert [each.change_action for each in await store.audit(AuditFilters("again"))] == ["start", "cancel"]
     # The ids are given again: of one by an older version, which did not ask whether its trail is there.
     with monkeypatch.context() as patch:

@@ -115,7 +115,6 @@ SECRET_WORDS = frozenset(
         ),
     }
 )
-STRONG_WORDS = SECRET_WORDS - {"key", "keys", "auth", "pass", "webhook", "cookie", "credentials", "credential", "pat"}
 NEUTRAL_ENDINGS = frozenset(
     {
         *(

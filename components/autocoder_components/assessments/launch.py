@@ -264,13 +264,13 @@ def _container(head: Word, rest: list[Word], launch: Launch) -> None:
     while at < len(rest) and rest[at].text.startswith("-"):
         flag, equals, value = rest[at].text.partition("=")
         if equals:
-            options.append(Option(flag, value, rest[at], rest[at]))
+            options.append(Option(flag, value, rest[at]))
         elif flag in DOCKER_FLAGS or at + 1 >= len(rest):
-            options.append(Option(flag, "", rest[at], rest[at]))
+            options.append(Option(flag, "", rest[at]))
         elif re.match(r"^-[evpuw].+", flag):
-            options.append(Option(flag[:2], flag[2:], rest[at], rest[at]))
+            options.append(Option(flag[:2], flag[2:], rest[at]))
         else:
-            options.append(Option(flag, rest[at + 1].text, rest[at], rest[at + 1]))
+            options.append(Option(flag, rest[at + 1].text, rest[at + 1]))
             at += 1
         at += 1
     image = rest[at] if at < len(rest) else None

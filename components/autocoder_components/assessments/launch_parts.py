@@ -45,7 +45,6 @@ class Option:
 
     flag: str
     value: str
-    flag_word: Word
     value_word: Word
 
 

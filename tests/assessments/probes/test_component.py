@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,23 @@ async def test_what_no_probe_can_ask_is_skipped_with_the_reason(server: dict[str
     outcome = await probe(server)
     assert outcome.status is Status.SKIPPED
     assert said in (outcome.reason or "")
+
+
+@pytest.mark.anyio
+async def test_a_hostile_text_does_not_hold_up_the_other_probes() -> None:
+    started = time.process_time()
+    await probe({"command": "no-such-program", "args": ["${A:-" * 13_000, "${" * 32_000]})
+    assert time.process_time() - started < 12
+
+
+@pytest.mark.anyio
+async def test_what_stands_in_place_of_a_variable_is_used_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROBE_CODE", raising=False)
+    allowed = "${PROBE_CODE:-" + "#" * 1000 + "}"
+    outcome = await probe({"command": "no-such-program", "args": [allowed]})
+    assert "the configuration needs" not in (outcome.reason or "")
+    outcome = await probe({"command": "no-such-program", "args": [allowed.replace("#", "##")]})
+    assert "the configuration needs" in (outcome.reason or "")
 
 
 @pytest.mark.anyio

@@ -19,8 +19,9 @@ PASSED_ON: Final = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ",
 """The variables of this process that a program has besides its own, unless said otherwise: without them hardly one starts."""
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+# What stands in place of a variable is bounded, for a text of open references would be searched to its end from each of them.
 _FORMS: Final = {
-    SHELL: rf"\$\{{(?P<shell>{_NAME})(?::-(?P<otherwise>[^}}]*))?\}}",
+    SHELL: rf"\$\{{(?P<shell>{_NAME})(?::-(?P<otherwise>[^}}]{{0,1000}}))?\}}",
     DOLLAR: rf"\$(?P<dollar>{_NAME})",
     ENV: rf"\$\{{env:(?P<env>{_NAME})\}}",
     BRACE: rf"\{{env:(?P<brace>{_NAME})\}}",

@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from autocoder_components.assessments.lifecycle import currency
 from autocoder_components.assessments.lifecycle.reading import AuditFilters
+from autocoder_components.assessments.lifecycle.states import AssessmentState
 from autocoder_components.assessments.lifecycle.store import AssessmentStore, open_store
 from autocoder_components.assessments.settings import ServiceSettings
 from pydantic import SecretStr
@@ -286,6 +287,27 @@ async def test_a_silent_stream_is_kept_alive_and_ends_with_its_time(store: Asses
     assert {each.data for each in told[2:]} == {"still here"}
 
 
+async def test_a_damaged_trail_is_not_looked_at_without_a_pause(
+    store: AssessmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create({"id": "one"})
+    await store.start_processing("one")
+    async with store.database.transaction() as connection:
+        await connection.execute(sa.text("DELETE FROM assessment_state_audit WHERE change_action = 'start'"))
+    looks, get_state = 0, store.get_state
+
+    async def counted(assessment_id: str, *, fresh: bool = False) -> AssessmentState:
+        nonlocal looks
+        looks += 1
+        return await get_state(assessment_id, fresh=fresh)
+
+    monkeypatch.setattr(store, "get_state", counted)
+    async with serving(store, look=0.2, longest_stream=0.3) as served, following(served, "one") as (_, events):
+        assert [each.name async for each in events] == ["audit", "state"]
+    assert 1 < looks < 10
+
+
+@both
 async def test_what_goes_wrong_in_a_stream_is_told_as_an_event(url: str, store: AssessmentStore) -> None:
     await store.create({"id": "one"})
     async with serving(store, look=0.05) as served, following(served, "one") as (_, events):

@@ -26,6 +26,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 RECONNECT_MILLISECONDS: Final = 2000
 _ID: Final = re.compile(r"([0-9]{1,18})(\.settled)?", re.ASCII)
 _MOST: Final = 200
+_AGAIN_SECONDS: Final = 0.05
 _OUTLINE: Final = ("state", "version", "progress", "message", "retry_count", "updated_at", "error_message")
 
 
@@ -103,8 +104,10 @@ class _Told:
                 self._silent_since = anyio.current_time()
                 yield b": still here\n\n"
             look = min(options.look, options.keep_alive)
-            if agree:  # else the trail went on meanwhile, and the state is asked for again
+            if agree:
                 await waited(self._service, self._id, look)
+            else:  # the trail went on meanwhile, and the state is asked for again; where it is damaged they never agree
+                await anyio.sleep(min(look, _AGAIN_SECONDS))
 
     async def _entries(self) -> AsyncIterator[bytes]:
         """What is new in the trail."""

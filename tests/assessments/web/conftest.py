@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,13 @@ async def store(url: str) -> AsyncIterator[AssessmentStore]:
 
 @dataclass(frozen=True)
 class Served:
-    """A service that answers. `client` asks it, and follows no redirects."""
+    """A service that answers. `client` asks it, and follows no redirects; `connections` are those that it has."""
 
     url: str
     client: httpx2.AsyncClient
     service: Service
     stop: Callable[[], None]
+    connections: Set[Any]
 
     @property
     def port(self) -> int:
@@ -86,7 +87,7 @@ async def serving(store: AssessmentStore, **options: Any) -> AsyncIterator[Serve
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
-                yield Served(url, client, app.state.service, stop)
+                yield Served(url, client, app.state.service, stop, server.server_state.connections)
         finally:
             stop()
             await task

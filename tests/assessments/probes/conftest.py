@@ -32,6 +32,7 @@ from cryptography.x509.oid import NameOID
 LOOPBACK = ["127.0.0.1"]
 SDK = Path(__file__).with_name("sdk_server.py")
 NOW = "2026-11-21T08:00:00+00:00"
+PATIENCE = (0.5, 2.0, 8.0, 60.0)
 Handler = Callable[[SocketStream], Awaitable[None]]
 Write = Callable[[str], list[str]]
 
@@ -51,6 +52,24 @@ async def probe(server: dict[str, Any], **fields: Any) -> Outcome:
     component = ProbeServer(**{"allow_exec": True, "hosts": LOOPBACK, "timeout": 60, "grace": 30, **fields})
     await component.open()
     return await component.process(check_of(server))
+
+
+async def late(
+    reached: Callable[[], bool],
+    server: dict[str, Any],
+    *,
+    ask: Callable[..., Awaitable[Outcome]] = probe,
+    **fields: Any,
+) -> tuple[Outcome, float]:
+    """The outcome of a probe whose time was over after the server had `reached` what it does to it; and that time.
+
+    The time is short: where a machine is too slow for the server to come so far in it, it is asked again with more.
+    """
+    for seconds in PATIENCE:
+        outcome = await ask(server, timeout=seconds, **fields)
+        if reached():
+            return outcome, seconds
+    raise AssertionError(f"given {PATIENCE[-1]:g} s, the server did not come so far: {outcome}")
 
 
 def rules(outcome: Outcome) -> list[str]:
@@ -176,6 +195,11 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def noted(path: Path) -> int:
+    """How many lines a program has written to the file, of which none may be there."""
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 async def pids_in(path: Path, count: int) -> list[int]:

@@ -13,7 +13,18 @@ from autocoder_components.assessments.model import Status
 from autocoder_components.assessments.probes.outcome import Limits, Trace
 from autocoder_components.assessments.probes.stdio import Program, probe_program
 
-from tests.assessments.probes.conftest import SDK, Write, check_of, is_running, pids_in, probe, rules, stdio
+from tests.assessments.probes.conftest import (
+    SDK,
+    Write,
+    check_of,
+    is_running,
+    late,
+    noted,
+    pids_in,
+    probe,
+    rules,
+    stdio,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -89,16 +100,27 @@ async def test_one_that_says_nothing_to_the_new_question_is_asked_the_old_one(pr
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "AC-802", "is ended by signal 9"),
         ("import sys\nfor _ in range(100): sys.stdout.write('x' * 1_000_000)", "AC-811", "longer than 4,194,304 bytes"),
         ("import sys\nwhile True: sys.stdout.write('x' * 999 + '\\n')", "AC-811", "more than 16,777,216 bytes"),
-        ("print('[' * 1_000_000, flush=True)\nimport sys; sys.stdin.read()\n", "AC-812", "No end after"),
     ],
-    ids=["dies", "killed", "one long line", "endless lines", "deep garbage"],
+    ids=["dies", "killed", "one long line", "endless lines"],
 )
 async def test_programs_that_mean_harm(program: Write, text: str, rule: str, said: str) -> None:
-    fields = {"timeout": 5} if rule == "AC-812" else {}
-    outcome = await probe(stdio(program(text)), **fields)
+    outcome = await probe(stdio(program(text)))
     assert outcome.status is Status.FAIL
     assert rule in rules(outcome)
     assert any(said in each.message for each in outcome.findings)
+
+
+async def test_deep_garbage_is_passed_over_and_no_answer(program: Write, tmp_path: Path) -> None:
+    """It was read where the question after the next one comes, as answers stand behind it."""
+    asked = tmp_path / "asked"
+    silent = LEGACY.replace(
+        'said = {"result": {"tools"', f"open({str(asked)!r}, 'w'); continue\n        said = {{'result': {{'tools'"
+    )
+    garbage = "print('[' * 1_000_000, flush=True)\n"
+    outcome, _ = await late(asked.exists, stdio(program(garbage + silent)))
+    assert outcome.status is Status.FAIL
+    assert "AC-812" in rules(outcome)
+    assert any("No end after" in each.message for each in outcome.findings)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +160,9 @@ async def test_what_a_program_leaves_behind_is_remarked_on_and_ended(program: Wr
 async def test_after_a_timeout_no_process_is_left(program: Write, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     words = [*program(DEAF + PARENT + STAY), str(pids)]
-    outcome = await probe(stdio(words), timeout=3, grace=0.1)
+    outcome, _ = await late(lambda: noted(pids) >= 3, stdio(words), grace=0.1)
     assert rules(outcome) == ["AC-812"]
-    # On a machine so slow that it has not come so far, there is less to end.
-    assert not any(is_running(each) for each in await pids_in(pids, 0))
+    assert not any(is_running(each) for each in await pids_in(pids, 3))
 
 
 async def test_after_a_cancellation_no_process_is_left(program: Write, tmp_path: Path) -> None:
@@ -241,8 +262,9 @@ async def test_a_server_that_is_switched_off_is_left_alone(program: Write) -> No
 
 STAGES = """
 import json, sys
-era, stage, what = sys.argv[1:]
+era, stage, what, harmed = sys.argv[1:]
 def harm():
+    open(harmed, "w").close()
     if what == "silence":
         while True: sys.stdin.readline()
     if what == "garbage":
@@ -274,10 +296,15 @@ for line in sys.stdin:
     ("what", "rule"),
     [("silence", "AC-812"), ("garbage", "AC-812"), ("drip", "AC-812"), ("death", "AC-802"), ("long line", "AC-811")],
 )
-async def test_harm_at_each_step_of_either_era(program: Write, era: str, stage: str, what: str, rule: str) -> None:
-    outcome = await probe(stdio([*program(STAGES), era, stage, what]), timeout=3 if rule == "AC-812" else 60)
+async def test_harm_at_each_step_of_either_era(
+    program: Write, tmp_path: Path, era: str, stage: str, what: str, rule: str
+) -> None:
+    harmed = tmp_path / "harmed"
+    server = stdio([*program(STAGES), era, stage, what, str(harmed)])
+    outcome = (await late(harmed.exists, server))[0] if rule == "AC-812" else await probe(server)
     assert outcome.status is Status.FAIL
     assert rule in rules(outcome)
+    assert harmed.exists()
     (found,) = [each for each in outcome.findings if each.rule == rule]
-    if rule == "AC-802":  # the others may not have come so far on a slow machine
+    if rule != "AC-811":
         assert {"initialize": "initialize", "tools/list": "list of tools"}[stage] in found.message

@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio
 import pytest
 from autocoder_components.assessments import ProbeServer
-from autocoder_components.assessments.model import Status
+from autocoder_components.assessments.model import Outcome, Status
 from autocoder_components.assessments.probes import processes
 
 from tests.assessments.deep.test_component import inspect
-from tests.assessments.probes.conftest import Write, check_of, is_running, pids_in, probe, rules, stdio
+from tests.assessments.probes.conftest import Write, check_of, is_running, late, noted, pids_in, probe, rules, stdio
 from tests.assessments.probes.test_stdio import DEAF, LEGACY, PARENT, STAY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
@@ -205,12 +205,16 @@ async def test_what_cannot_be_ended_is_told(program: Write, tmp_path: Path) -> N
 async def test_what_cannot_be_ended_is_told_where_the_server_had_too_little_time(
     program: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def little(_: object) -> float:
-        return 8.0
-
-    monkeypatch.setattr("autocoder_components.assessments.probes.asking.seconds_left", little)
     pids = tmp_path / "pids"
-    outcome = await probe(stdio([*program(HIDE + STAY), str(pids)]), grace=0.1)
+
+    async def left_little(server: dict[str, object], *, timeout: float) -> Outcome:
+        async def little(_: object) -> float:
+            return timeout
+
+        monkeypatch.setattr("autocoder_components.assessments.probes.asking.seconds_left", little)
+        return await probe(server, timeout=600, grace=0.1)
+
+    outcome, _ = await late(lambda: noted(pids) > 0, stdio([*program(HIDE + STAY), str(pids)]), ask=left_little)
     for each in await pids_in(pids, 1):
         os.kill(each, signal.SIGKILL)
     assert "all that was left of the assessment's time" in (outcome.reason or "")
@@ -231,12 +235,12 @@ def command_of(entry: Path) -> bytes:
 
 
 async def test_one_that_kills_its_supervisor_leaves_nothing_all_the_same(program: Write, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    kill = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
+    pids, kills = tmp_path / "pids", tmp_path / "kills"
+    kill = "open(sys.argv[2], 'w').close()\nos.kill(os.getppid(), signal.SIGKILL)\n"
     # Its children hold its output open, so that the end of the program alone is not seen.
-    outcome = await probe(stdio([*program(DEAF + PARENT + kill + STAY), str(pids)]), timeout=3)
-    started = await pids_in(pids, 0)
-    assert await gone(started)
+    server = stdio([*program(DEAF + PARENT + kill + STAY), str(pids), str(kills)])
+    outcome, _ = await late(kills.exists, server)
+    assert await gone(await pids_in(pids, 3))
     assert rules(outcome) == ["AC-812", "AC-815"]
     assert "What watched over the server was killed" in outcome.findings[1].message
 
@@ -244,9 +248,9 @@ async def test_one_that_kills_its_supervisor_leaves_nothing_all_the_same(program
 async def test_one_that_stops_itself_is_ended(program: Write, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     stop = "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n"
-    outcome = await probe(stdio([*program(DEAF + stop + STAY), str(pids)]), timeout=2, grace=0.1)
+    outcome, _ = await late(lambda: noted(pids) > 0, stdio([*program(DEAF + stop + STAY), str(pids)]), grace=0.1)
     assert rules(outcome) == ["AC-812"]
-    assert not any(map(is_running, await pids_in(pids, 0)))
+    assert not any(map(is_running, await pids_in(pids, 1)))
 
 
 async def test_the_supervisor_has_nothing_of_this_environment_and_nothing_of_the_programs(

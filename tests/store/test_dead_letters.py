@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from autocoder import Batch, Condition, Pipeline, Rejected, Source, send
 from autocoder.database import Database, open_database
+from autocoder.runtime import keeping
 from autocoder.store.dead_letters import DeadLetters, Selection, Unjudged
 from autocoder.store.identity import message_id, seq_in
+from autocoder.store.store import Store
 from autocoder.store.tables import port_messages
 from tests.store.jobs import Done, Job, Jobs, SlowWork, Work, every_letter, until
 
@@ -181,8 +184,18 @@ async def test_replayed_messages_come_in_their_order(
 
 @pytest.mark.parametrize("worker", [Work, SlowWork])
 async def test_a_replay_is_taken_by_the_running_pipeline(
-    url: str, database: Database, worker: type[Work] | type[SlowWork]
+    url: str, database: Database, worker: type[Work] | type[SlowWork], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks, parked = 0, Store.parked
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        nonlocal looks
+        rows = await parked(*given, **named)
+        looks += not rows
+        return rows
+
+    monkeypatch.setattr(Store, "parked", counted)
+    monkeypatch.setattr(keeping, "REPLAY_POLL_SECONDS", 0.02)
     jobs = Jobs({1, 2}, until_empty=False, worker=worker)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: jobs.pipeline.run_async(database=url))
@@ -203,7 +216,8 @@ async def test_a_replay_is_taken_by_the_running_pipeline(
         jobs.work.broken = set()
         await DeadLetters(database).replay(await every_letter(database))
         await until(lambda: 2 in jobs.done.got)
-        await anyio.sleep(1.2)  # two more looks for replays: none is taken twice
+        seen = looks
+        await until(lambda: looks > seen + 2)  # two more whole looks for replays: none is taken twice
         jobs.pipeline.drain()
     assert sorted(jobs.done.got) == [1, 2, 3]
     assert "dead_letter" not in await statuses(database)

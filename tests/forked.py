@@ -17,7 +17,10 @@ from tests.cli.answer import Answer
 
 _SERVED: Final = multiprocessing.get_context("forkserver")
 _SERVED.set_forkserver_preload(
-    ["autocoder.cli.main", "autocoder.cli.loading", "autocoder_components.flow", "autocoder_components.assessments"]
+    [
+        *("anyio._backends._asyncio", "autocoder.cli.main", "autocoder.cli.loading", "autocoder.cli.run"),
+        *("autocoder_components.flow", "autocoder_components.assessments", "cel"),
+    ]
 )
 _FAILPOINTS: Final = "AUTOCODER_FAILPOINTS"
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 import sqlalchemy as sa
+from anyio.to_thread import run_sync
 
 from autocoder.database import open_database
 from autocoder.store.dead_letters import DeadLetters, Selection
 from autocoder.store.tables import port_messages
+from tests.cli.answer import Answer
+from tests.forked import command
 
 pytestmark = pytest.mark.anyio
 
@@ -67,26 +70,20 @@ components:
   done: {{use: "policyparts:Done", from: work}}
 """
 EIGHT = "{retry: {attempts: 8, backoff: 10ms}, then: dead_letter}"
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[[str, str], "subprocess.Popen[str]"]
+Run = Callable[[str, str], Awaitable[Answer]]
 
 
 @pytest.fixture
 def start(tmp_path: Path, url: str) -> Iterator[Start]:
     """Starts a run of the pipeline as a process of its own, which does not outlive the test."""
     started: list[subprocess.Popen[str]] = []
-    (tmp_path / "pyproject.toml").write_text("")
-    (tmp_path / "policyparts.py").write_text(PARTS)
 
-    def starter(worker: str, policy: str, **environ: str) -> subprocess.Popen[str]:
-        (tmp_path / "policy.yaml").write_text(PIPELINE.format(worker=worker, policy=policy))
-        command = [sys.executable, "-c", "from autocoder.cli.main import main; main()"]
-        process = subprocess.Popen(
-            [*command, "run", "policy.yaml", "--wait", "--database", url],
-            cwd=tmp_path,
-            env={**os.environ, **environ},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def starter(worker: str, policy: str) -> subprocess.Popen[str]:
+        write(tmp_path, worker, policy)
+        program = [sys.executable, "-c", "from autocoder.cli.main import main; main()"]
+        words = [*program, "run", "policy.yaml", "--wait", "--database", url]
+        process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
 
@@ -95,6 +92,25 @@ def start(tmp_path: Path, url: str) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+def write(folder: Path, worker: str, policy: str) -> None:
+    """The pipeline, with this worker and error policy."""
+    (folder / "pyproject.toml").write_text("")
+    (folder / "policyparts.py").write_text(PARTS)
+    (folder / "policy.yaml").write_text(PIPELINE.format(worker=worker, policy=policy))
+
+
+@pytest.fixture
+def run(tmp_path: Path, url: str) -> Run:
+    """Runs it to its end, in a process of its own."""
+
+    async def runner(worker: str, policy: str) -> Answer:
+        write(tmp_path, worker, policy)
+        words = ("run", "policy.yaml", "--wait", "--database", url)
+        return await run_sync(partial(command, *words, cwd=tmp_path))
+
+    return runner
 
 
 def lines(file: Path) -> list[int]:
@@ -110,8 +126,8 @@ async def attempts_kept(url: str) -> list[int]:
 
 
 @pytest.mark.parametrize("worker", ["Work", "Slow"])
-async def test_attempts_outlive_a_kill(start: Start, url: str, tmp_path: Path, worker: str) -> None:
-    process = start(worker, EIGHT.replace("10ms", "1s"))
+async def test_attempts_outlive_a_kill(start: Start, run: Run, url: str, tmp_path: Path, worker: str) -> None:
+    process = start(worker, EIGHT.replace("10ms", "300ms"))
     deadline = time.monotonic() + 60
     # The input has ended long since: commits go on while retries wait.
     while not [kept for kept in await attempts_kept(url) if kept >= 2]:
@@ -121,9 +137,8 @@ async def test_attempts_outlive_a_kill(start: Start, url: str, tmp_path: Path, w
     process.communicate()
     (kept,) = await attempts_kept(url)
     before = len(lines(tmp_path / "calls"))
-    process = start(worker, EIGHT)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    ended = await run(worker, EIGHT)
+    assert ended.code == 0, ended.err
     assert len(lines(tmp_path / "calls")) - before == 8 - kept
     async with open_database(url) as database:
         letters = [each async for page in DeadLetters(database).matching(Selection()) for each in page]
@@ -132,36 +147,30 @@ async def test_attempts_outlive_a_kill(start: Start, url: str, tmp_path: Path, w
     assert sorted(set(delivered)) == [each for each in range(20) if each != 13]
 
 
-async def test_drop_leaves_nothing(start: Start, url: str, tmp_path: Path) -> None:
-    process = start("Work", "{retry: {attempts: 3, backoff: 10ms}, then: drop}")
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+async def test_drop_leaves_nothing(run: Run, url: str, tmp_path: Path) -> None:
+    ended = await run("Work", "{retry: {attempts: 3, backoff: 10ms}, then: drop}")
+    assert ended.code == 0, ended.err
     assert lines(tmp_path / "calls") == [13, 13, 13]
     assert lines(tmp_path / "done") == [each for each in range(20) if each != 13]
     async with open_database(url) as database, database.reading() as connection:
         query = sa.select(sa.func.count()).where(port_messages.c.status != "completed")
         assert (await connection.execute(query)).scalar_one() == 0
-    again = start("Work", "drop")
-    again.communicate()
-    assert (again.returncode, len(lines(tmp_path / "calls"))) == (0, 3)
+    again = await run("Work", "drop")
+    assert (again.code, len(lines(tmp_path / "calls"))) == (0, 3)
 
 
 @pytest.mark.parametrize("worker", ["Work", "Slow"])
 @pytest.mark.parametrize("policy", ["stop", "{retry: {attempts: 3, backoff: 10ms}, then: stop}"])
 async def test_a_pipeline_that_stopped_is_resumed(
-    start: Start, url: str, tmp_path: Path, worker: str, policy: str
+    run: Run, tmp_path: Path, worker: str, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start(worker, policy)
-    _, said = process.communicate()
-    assert process.returncode == 1
-    assert "work" in said and "TimeoutError" in said
-    process = start(worker, policy)
-    process.communicate()
-    assert process.returncode == 1, "it still fails"
-    process = start(worker, policy, MENDED="yes")
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    stopped = await run(worker, policy)
+    assert stopped.code == 1
+    assert "work" in stopped.err and "TimeoutError" in stopped.err
+    assert (await run(worker, policy)).code == 1, "it still fails"
+    monkeypatch.setenv("MENDED", "yes")
+    ended = await run(worker, policy)
+    assert ended.code == 0, ended.err
     assert set(lines(tmp_path / "done")) == set(range(20))
-    process = start(worker, policy, MENDED="yes")
-    _, said = process.communicate()
-    assert process.returncode == 0 and "nothing new" in said
+    again = await run(worker, policy)
+    assert again.code == 0 and "nothing new" in again.err
